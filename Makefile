@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# ringfence: see README.md. V=1 shows the commands; BUILD= another build folder.
+
+BUILD	?= build
+PREFIX	?= /usr
+DESTDIR	?=
+CC	?= cc
+CLANG	?= clang
+VERSION	:= 0.1.0
+
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-7s %s\n'
+endif
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	-Wcast-qual -Wpointer-arith -Wvla -Wsign-compare -Wwrite-strings \
+	-Wundef -Wformat=2 -Werror
+HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection \
+	-fPIE -fcf-protection
+BASE := -std=gnu11 -I. -D_GNU_SOURCE -DRINGFENCE_VERSION='"$(VERSION)"' \
+	-D__XEN_INTERFACE_VERSION__=0x00040d00 $(WARN)
+RELEASE := -O2 -g $(HARDEN)
+LDHARD := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
+SAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
+	-fno-sanitize-recover=all
+
+LIBS := -lxenvchan -lxengnttab -lxenevtchn -lxenstore -ljansson
+
+# The rooms. firewall/tool*.c is the ringfence command, firewall/main.c the
+# daemon's entry; everything else is common and is what the tests link.
+ROOM_SRC   := $(sort $(wildcard rules/*.c qubesdb/*.c netback/*.c))
+TOOL_SRC   := $(sort $(wildcard firewall/tool*.c))
+DAEMON_SRC := $(filter-out $(TOOL_SRC),$(sort $(wildcard firewall/*.c)))
+COMMON_SRC := $(ROOM_SRC) $(filter-out firewall/main.c,$(DAEMON_SRC))
+FAKE_SRC   := $(sort $(wildcard tests/fake/*.c))
+UNIT_SRC   := $(sort $(wildcard tests/unit/test_*.c))
+FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+BENCH_SRC  := $(sort $(wildcard tests/bench/bench_*.c))
+NET_SRC    := $(sort $(wildcard tests/net/*.c))
+
+obj = $(patsubst %.c,$(BUILD)/$(1)/%.o,$(2))
+
+UNIT_BIN  := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRC))
+FUZZ_BIN  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
+BENCH_BIN := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH_SRC))
+NET_BIN   := $(patsubst tests/net/%.c,$(BUILD)/net/%,$(NET_SRC))
+
+.PHONY: all deps check check-unit check-net check-xen san demo bench bench-xen \
+	fuzz lint install clean
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(BUILD)/ringfenced $(BUILD)/ringfence
+
+# --- objects: one tree for each set of flags ---------------------------------
+$(BUILD)/rel/%.o: %.c
+	@mkdir -p $(@D)
+	$(say) CC $<
+	$(Q)$(CC) $(BASE) $(RELEASE) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/san/%.o: %.c
+	@mkdir -p $(@D)
+	$(say) CC-SAN $<
+	$(Q)$(CC) $(BASE) $(SAN) -MMD -MP -c $< -o $@
+
+$(BUILD)/fuzzobj/%.o: %.c
+	@mkdir -p $(@D)
+	$(say) CC-FUZZ $<
+	$(Q)$(CLANG) $(BASE) $(SAN) -fsanitize=fuzzer-no-link -MMD -MP -c $< -o $@
+
+$(BUILD)/ringfenced: $(call obj,rel,$(ROOM_SRC) $(DAEMON_SRC))
+	$(say) LINK $@
+	$(Q)$(CC) $(RELEASE) $(LDHARD) $(LDFLAGS) $^ -o $@ $(LIBS)
+
+$(BUILD)/ringfence: $(call obj,rel,$(COMMON_SRC) $(TOOL_SRC))
+	$(say) LINK $@
+	$(Q)$(CC) $(RELEASE) $(LDHARD) $(LDFLAGS) $^ -o $@ $(LIBS)
+
+# The same programs under ASan and UBSan: what the tests drive.
+san: $(BUILD)/san/ringfenced $(BUILD)/san/ringfence
+
+$(BUILD)/san/ringfenced: $(call obj,san,$(ROOM_SRC) $(DAEMON_SRC))
+	$(say) LINK $@
+	$(Q)$(CC) $(SAN) $^ -o $@ $(LIBS)
+
+$(BUILD)/san/ringfence: $(call obj,san,$(COMMON_SRC) $(TOOL_SRC))
+	$(say) LINK $@
+	$(Q)$(CC) $(SAN) $^ -o $@ $(LIBS)
+
+$(BUILD)/unit/%: $(BUILD)/san/tests/unit/%.o $(call obj,san,$(COMMON_SRC) $(FAKE_SRC))
+	@mkdir -p $(@D)
+	$(say) LINK $@
+	$(Q)$(CC) $(SAN) $^ -o $@ $(LIBS) -lpthread
+
+$(BUILD)/fuzz/%: $(BUILD)/fuzzobj/tests/fuzz/%.o $(call obj,fuzzobj,$(COMMON_SRC) $(FAKE_SRC))
+	@mkdir -p $(@D)
+	$(say) LINK $@
+	$(Q)$(CLANG) $(SAN) -fsanitize=fuzzer $^ -o $@ $(LIBS) -lpthread
+
+$(BUILD)/bench/%: $(BUILD)/rel/tests/bench/%.o $(call obj,rel,$(COMMON_SRC) $(FAKE_SRC))
+	@mkdir -p $(@D)
+	$(say) LINK $@
+	$(Q)$(CC) $(RELEASE) $(LDHARD) $^ -o $@ $(LIBS) -lpthread
+
+# Small peers for the netns and Xen tests: one file, libc only.
+$(BUILD)/net/%: tests/net/%.c
+	@mkdir -p $(@D)
+	$(say) CC $<
+	$(Q)$(CC) $(BASE) $(RELEASE) $< -o $@
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# --- what a developer runs ---------------------------------------------------
+deps:
+	$(Q)sh packaging/deps.sh
+
+check: deps
+	$(Q)tests/check.sh unit net xen
+
+check-unit:
+	$(Q)tests/check.sh unit
+
+check-net:
+	$(Q)tests/check.sh net
+
+check-xen:
+	$(Q)tests/check.sh xen
+
+demo: deps
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tests/xen/demo.sh
+
+bench: all $(BENCH_BIN)
+	$(Q)mkdir -p $(BUILD)/bench
+	$(Q)for b in $(BENCH_BIN); do $$b || exit 1; done
+
+bench-xen: deps
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tests/bench/xen.sh
+
+# FUZZ_SECONDS for each harness; the corpora are under tests/fuzz/corpus/.
+FUZZ_SECONDS ?= 60
+fuzz: $(FUZZ_BIN)
+	$(Q)tests/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ_BIN)
+
+lint:
+	$(Q)tests/lint.sh
+
+install: all
+	install -D -m 755 $(BUILD)/ringfenced $(DESTDIR)$(PREFIX)/sbin/ringfenced
+	install -D -m 755 $(BUILD)/ringfence $(DESTDIR)$(PREFIX)/bin/ringfence
+	install -D -m 644 doc/ringfenced.8 $(DESTDIR)$(PREFIX)/share/man/man8/ringfenced.8
+	install -D -m 644 doc/ringfence.1 $(DESTDIR)$(PREFIX)/share/man/man1/ringfence.1
+
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A batch of copies between granted pages and local memory.
+ *
+ * Ports queue; the loop runs the batch once per stage. The kernel must not be
+ * given local sources and local destinations in one call, so there are two
+ * lists: "in" (granted page -> local) and "out" (local or granted page ->
+ * granted page). A full list is run at once: early is harmless.
+ */
+#ifndef NETBACK_COPY_H
+#define NETBACK_COPY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct xen;
+struct copy_batch;
+
+struct copy_stats {
+	uint64_t ops, calls, bytes, failed;
+};
+
+/**
+ * copy_batch_new() - a batch over the grant operations of @xen
+ * @xen:	may be NULL where no port has granted pages (TAP, mem)
+ */
+int copy_batch_new(struct copy_batch **out, struct xen *xen);
+void copy_batch_free(struct copy_batch **b);
+
+/*
+ * Queue one copy of len bytes, all of it inside one granted page on each
+ * foreign side (off + len <= 4096, else *failed is set at once). *failed is set
+ * to true by copy_batch_run() when the copy did not succeed; it must stay valid
+ * until then.
+ */
+void copy_from_grant(struct copy_batch *b, uint16_t domid, uint32_t gref,
+		     uint16_t off, void *dst, uint16_t len, bool *failed);
+void copy_to_grant(struct copy_batch *b, const void *src, uint16_t domid,
+		   uint32_t gref, uint16_t off, uint16_t len, bool *failed);
+void copy_grant_to_grant(struct copy_batch *b, uint16_t src_domid,
+			 uint32_t src_gref, uint16_t src_off, uint16_t dst_domid,
+			 uint32_t dst_gref, uint16_t dst_off, uint16_t len,
+			 bool *failed);
+
+/** copy_batch_run() - do all queued copies; at most one call a direction */
+void copy_batch_run(struct copy_batch *b);
+
+const struct copy_stats *copy_batch_stats(const struct copy_batch *b);
+
+#endif
