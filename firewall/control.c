@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "firewall/control.h"
+
+#include "firewall/daemon.h"
+#include "firewall/log.h"
+#include "firewall/status.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct client {
+	struct loop_watch watch; /* fd -1: a free slot */
+	struct control *control;
+	char line[CONTROL_LINE_MAX];
+	size_t line_len;
+	char *reply;
+	size_t reply_len, sent;
+};
+
+struct control {
+	struct daemon *d;
+	struct loop_watch listen;
+	struct client clients[CONTROL_CLIENTS];
+};
+
+static void client_close(struct client *c)
+{
+	if (c->watch.fd < 0)
+		return;
+	loop_remove(c->control->d->loop, &c->watch);
+	close(c->watch.fd);
+	c->watch.fd = -1;
+	free(c->reply);
+	c->reply = NULL;
+}
+
+static void client_write(struct client *c)
+{
+	while (c->sent < c->reply_len) {
+		ssize_t n = send(c->watch.fd, c->reply + c->sent, c->reply_len - c->sent,
+				 MSG_NOSIGNAL);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+			if (!c->watch.want_write) {
+				c->watch.want_write = true;
+				loop_update(c->control->d->loop, &c->watch);
+			}
+			return;
+		}
+		if (n < 0)
+			break;
+		c->sent += (size_t)n;
+	}
+	client_close(c);
+}
+
+static void client_answer(struct client *c)
+{
+	if (strcmp(c->line, "status") == 0)
+		c->reply = status_json(c->control->d);
+	else
+		c->reply = strdup("{\"error\": \"unknown request\"}\n");
+	if (c->reply == NULL) {
+		client_close(c);
+		return;
+	}
+	c->reply_len = strlen(c->reply);
+	client_write(c);
+}
+
+static void client_read(struct client *c)
+{
+	size_t room = sizeof(c->line) - 1 - c->line_len;
+	ssize_t n = recv(c->watch.fd, c->line + c->line_len, room, 0);
+	char *end;
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		client_close(c);
+		return;
+	}
+	c->line_len += (size_t)n;
+	c->line[c->line_len] = '\0';
+	end = strchr(c->line, '\n');
+	if (end != NULL) {
+		*end = '\0';
+		client_answer(c);
+	} else if (c->line_len == sizeof(c->line) - 1) {
+		client_close(c);
+	}
+}
+
+static void client_ready(void *arg, uint64_t now_ms)
+{
+	struct client *c = arg;
+
+	if (now_ms >= c->watch.deadline_ms)
+		client_close(c);
+	else if (c->reply != NULL)
+		client_write(c);
+	else
+		client_read(c);
+}
+
+static void accept_ready(void *arg, uint64_t now_ms)
+{
+	struct control *ctl = arg;
+	int fd = accept4(ctl->listen.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	for (unsigned int i = 0; i < CONTROL_CLIENTS; i++) {
+		struct client *c = &ctl->clients[i];
+
+		if (c->watch.fd >= 0)
+			continue;
+		*c = (struct client){.control = ctl};
+		c->watch = (struct loop_watch){.fd = fd,
+					       .deadline_ms = now_ms + CONTROL_TIMEOUT_MS,
+					       .ready = client_ready, .arg = c};
+		if (loop_add(ctl->d->loop, &c->watch) == 0)
+			return;
+		c->watch.fd = -1;
+		break;
+	}
+	close(fd); /* busy: the tool says that the daemon closed the connection */
+}
+
+static int listen_on(const char *path)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd, err = 0;
+
+	if (strlen(path) >= sizeof(sa.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(sa.sun_path, path, strlen(path));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0)
+		err = -EADDRINUSE;
+	else if (errno == ECONNREFUSED)
+		(void)unlink(path);
+	if (err == 0) {
+		mode_t old = umask(0177);
+
+		if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) != 0 ||
+		    listen(fd, CONTROL_CLIENTS) != 0)
+			err = -errno;
+		umask(old);
+	}
+	if (err != 0) {
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+int control_new(struct control **out, struct daemon *d)
+{
+	struct control *ctl = calloc(1, sizeof(*ctl));
+	int fd;
+
+	if (ctl == NULL)
+		return -ENOMEM;
+	fd = listen_on(d->options->control);
+	if (fd < 0) {
+		log_msg(LOG_LEVEL_ERROR, "--control %s: %s", d->options->control,
+			fd == -EADDRINUSE ? "another ringfenced serves it" : strerror(-fd));
+		free(ctl);
+		return fd;
+	}
+	ctl->d = d;
+	for (unsigned int i = 0; i < CONTROL_CLIENTS; i++)
+		ctl->clients[i].watch.fd = -1;
+	ctl->listen = (struct loop_watch){.fd = fd, .deadline_ms = UINT64_MAX,
+					  .ready = accept_ready, .arg = ctl};
+	*out = ctl;
+	return loop_add(d->loop, &ctl->listen);
+}
+
+void control_free(struct control **out)
+{
+	struct control *ctl = *out;
+
+	if (ctl == NULL)
+		return;
+	for (unsigned int i = 0; i < CONTROL_CLIENTS; i++)
+		client_close(&ctl->clients[i]);
+	loop_remove(ctl->d->loop, &ctl->listen);
+	close(ctl->listen.fd);
+	(void)unlink(ctl->d->options->control);
+	free(ctl);
+	*out = NULL;
+}

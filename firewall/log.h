@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One line per event to stderr: "ringfenced: warning: TEXT".
+ */
+#ifndef FIREWALL_LOG_H
+#define FIREWALL_LOG_H
+
+#include <stdint.h>
+
+enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARNING = 4, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7 };
+
+/** log_set_level() - lines less urgent than @level are not written */
+void log_set_level(int level);
+
+/** log_level_parse() - "error".."debug" to a level; -1 for anything else */
+int log_level_parse(const char *name);
+
+/**
+ * log_msg() - write one line; control and non-ASCII bytes come out as \xNN
+ */
+void log_msg(int level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/**
+ * log_peer() - a line that a peer can cause (hp_043_log_flood, D3)
+ * @now_ms:	CLOCK_BOOTTIME
+ *
+ * At most LOG_PEER_BURST lines at once and LOG_PEER_RATE a second over all
+ * peers; the next line that passes says how many were suppressed.
+ */
+#define LOG_PEER_BURST 20
+#define LOG_PEER_RATE  5
+void log_peer(uint64_t now_ms, int level, const char *text);
+
+#endif

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Life of a source:
+ *
+ *	commit, no vif	  dom0 writes the rules before it starts the client: kept
+ *	vif, no commit	  netvm switch, rules come last: the engine drops silently
+ *	commit and vif	  in force
+ *	last vif removed  forgotten, whatever was committed
+ *
+ * The policy itself belongs to the engine once it is in force. This table keeps
+ * the parsed ruleset, from which a new policy can be compiled at any time.
+ */
+#include "firewall/sources.h"
+
+#include "firewall/log.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct source {
+	struct addr addr;
+	enum source_state state;
+	struct ruleset *rules; /* for SOURCE_ACTIVE */
+	struct rule_error err; /* for SOURCE_MALFORMED */
+	uint64_t handled;
+	uint64_t committed_at; /* order of commits, to find the oldest */
+	unsigned int attached;
+};
+
+struct sources {
+	struct engine *engine;
+	const struct policy_env *env;
+	struct source *list; /* sorted by address */
+	size_t count;
+	uint64_t commits;
+	bool bad_address_logged;
+};
+
+int sources_new(struct sources **out, struct engine *engine, const struct policy_env *env)
+{
+	struct sources *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return -ENOMEM;
+	s->list = calloc(ENGINE_SOURCE_MAX, sizeof(*s->list));
+	if (s->list == NULL) {
+		free(s);
+		return -ENOMEM;
+	}
+	s->engine = engine;
+	s->env = env;
+	*out = s;
+	return 0;
+}
+
+void sources_free(struct sources **s)
+{
+	if (*s == NULL)
+		return;
+	for (size_t i = 0; i < (*s)->count; i++)
+		ruleset_free(&(*s)->list[i].rules);
+	free((*s)->list);
+	free(*s);
+	*s = NULL;
+}
+
+static int compare(const struct addr *a, const struct addr *b)
+{
+	if (a->family != b->family)
+		return a->family < b->family ? -1 : 1;
+	return memcmp(a->bytes, b->bytes, addr_len(a));
+}
+
+/* Place of the address, or where it would stand. */
+static size_t place(const struct sources *s, const struct addr *addr, bool *found)
+{
+	size_t low = 0, high = s->count;
+
+	*found = false;
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		int c = compare(&s->list[mid].addr, addr);
+
+		if (c == 0) {
+			*found = true;
+			return mid;
+		}
+		if (c < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+static struct source *find(struct sources *s, const struct addr *addr)
+{
+	bool found;
+	size_t i = place(s, addr, &found);
+
+	return found ? &s->list[i] : NULL;
+}
+
+static void forget(struct sources *s, struct source *src)
+{
+	size_t i = (size_t)(src - s->list);
+
+	engine_source_forget(s->engine, &src->addr);
+	ruleset_free(&src->rules);
+	s->count--;
+	memmove(src, src + 1, (s->count - i) * sizeof(*src));
+}
+
+/* Room for one more: the oldest commit that no vif ever used goes first. */
+static bool make_room(struct sources *s)
+{
+	struct source *oldest = NULL;
+
+	if (s->count < ENGINE_SOURCE_MAX)
+		return true;
+	for (size_t i = 0; i < s->count; i++)
+		if (s->list[i].attached == 0 &&
+		    (oldest == NULL || s->list[i].committed_at < oldest->committed_at))
+			oldest = &s->list[i];
+	if (oldest == NULL)
+		return false;
+	forget(s, oldest);
+	return true;
+}
+
+static struct source *find_or_add(struct sources *s, const struct addr *addr)
+{
+	struct source *src = find(s, addr);
+	bool found;
+	size_t i;
+
+	if (src != NULL || !make_room(s))
+		return src;
+	i = place(s, addr, &found);
+	src = &s->list[i];
+	memmove(src + 1, src, (s->count - i) * sizeof(*src));
+	s->count++;
+	*src = (struct source){.addr = *addr};
+	return src;
+}
+
+/*
+ * Put a policy in force; takes it over. Without memory or room the source has
+ * none, which the engine treats as "nothing committed": closed.
+ */
+static bool enforce(struct sources *s, struct source *src, struct policy *policy)
+{
+	struct engine_source_info info;
+	char text[ADDR_STRLEN];
+	bool bump = !engine_source_info(s->engine, &src->addr, &info) || info.policy == NULL ||
+		    policy == NULL || !policy_equal(info.policy, policy);
+
+	if (engine_source_set(s->engine, &src->addr, policy, bump) != 0) {
+		policy_free(&policy);
+		engine_source_forget(s->engine, &src->addr);
+		log_msg(LOG_LEVEL_ERROR, "source %s: blocked, the engine has no room for it",
+			addr_format(&src->addr, text));
+		return false;
+	}
+	return true;
+}
+
+static void block_malformed(struct sources *s, struct source *src)
+{
+	struct policy *policy = NULL;
+
+	src->state = SOURCE_MALFORMED;
+	ruleset_free(&src->rules);
+	if (policy_malformed(&policy) != 0)
+		policy = NULL;
+	(void)enforce(s, src, policy);
+}
+
+static void compile(struct sources *s, struct source *src)
+{
+	struct policy *policy = NULL;
+	char text[ADDR_STRLEN];
+
+	if (policy_compile(&policy, src->rules, s->env) != 0) {
+		log_msg(LOG_LEVEL_ERROR, "source %s: blocked, no memory for its rules",
+			addr_format(&src->addr, text));
+		policy = NULL;
+	}
+	(void)enforce(s, src, policy);
+}
+
+/*
+ * The counter that scripts and dom0 watch goes up after each commit that is in
+ * force, a failed one too. It goes on from the value in QubesDB: our restart must
+ * not look like an older commit.
+ */
+static void report_handled(struct source *src, struct qubesdb *db, const char *text)
+{
+	char path[QUBESDB_PATH_MAX + 1], value[24];
+	const char *old;
+	uint64_t before = src->handled;
+	int n = snprintf(path, sizeof(path), "/qubes-firewall-handled/%s", text);
+
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return;
+	old = qubesdb_read(db, path, NULL);
+	if (old != NULL && old[0] >= '0' && old[0] <= '9')
+		before = strtoull(old, NULL, 10);
+	src->handled = before + 1;
+	n = snprintf(value, sizeof(value), "%" PRIu64, src->handled);
+	if (qubesdb_write(db, path, value, (size_t)n) != 0)
+		log_msg(LOG_LEVEL_WARNING, "%s: could not be written", path);
+}
+
+void sources_commit(struct sources *s, struct qubesdb *db, const char *text,
+		    const struct qubesdb_pair *pairs, size_t n)
+{
+	struct rule_pair *rules = NULL;
+	struct ruleset *parsed = NULL;
+	struct source *src;
+	struct addr addr;
+	int err = -ENOMEM;
+
+	if (addr_parse(text, strlen(text), &addr) != 0) {
+		if (!s->bad_address_logged)
+			log_msg(LOG_LEVEL_WARNING, "/qubes-firewall/%s: not an address, ignored",
+				text);
+		s->bad_address_logged = true;
+		return;
+	}
+	src = find_or_add(s, &addr);
+	if (src == NULL) {
+		log_msg(LOG_LEVEL_ERROR, "source %s: blocked, more than %d sources", text,
+			ENGINE_SOURCE_MAX);
+		return;
+	}
+	src->committed_at = ++s->commits;
+	rules = calloc(n + 1, sizeof(*rules));
+	for (size_t i = 0; rules != NULL && i < n; i++)
+		rules[i] = (struct rule_pair){pairs[i].key, pairs[i].value, pairs[i].value_len};
+	if (rules != NULL)
+		err = ruleset_parse(&parsed, addr.family, rules, n, &src->err);
+	free(rules);
+	if (err == 0) {
+		ruleset_free(&src->rules);
+		src->rules = parsed;
+		src->state = SOURCE_ACTIVE;
+		compile(s, src);
+		log_msg(LOG_LEVEL_INFO, "source %s: %zu rules in force", text,
+			ruleset_count(src->rules));
+	} else {
+		if (err == -ENOMEM)
+			src->err = (struct rule_error){.text = "no memory for its rules"};
+		block_malformed(s, src);
+		log_msg(LOG_LEVEL_WARNING, "source %s: blocked: %s%s%s", text, src->err.key,
+			src->err.key[0] ? ": " : "", src->err.text);
+	}
+	if (db != NULL)
+		report_handled(src, db, text);
+}
+
+void sources_gone(struct sources *s, const char *text)
+{
+	struct source *src;
+	struct addr addr;
+
+	if (addr_parse(text, strlen(text), &addr) != 0 || (src = find(s, &addr)) == NULL)
+		return;
+	log_msg(LOG_LEVEL_INFO, "source %s: no rules any more", text);
+	if (src->attached == 0) {
+		forget(s, src);
+		return;
+	}
+	ruleset_free(&src->rules);
+	src->state = SOURCE_NONE;
+	engine_source_forget(s->engine, &addr);
+}
+
+void sources_recompile(struct sources *s)
+{
+	for (size_t i = 0; i < s->count; i++)
+		if (s->list[i].state == SOURCE_ACTIVE)
+			compile(s, &s->list[i]);
+}
+
+void sources_attach(struct sources *s, const struct addr *addr)
+{
+	struct source *src = find_or_add(s, addr);
+
+	if (src != NULL)
+		src->attached++;
+}
+
+void sources_detach(struct sources *s, const struct addr *addr)
+{
+	struct source *src = find(s, addr);
+
+	if (src == NULL || src->attached == 0 || --src->attached > 0)
+		return;
+	forget(s, src);
+}
+
+void sources_each(const struct sources *s,
+		  void (*fn)(void *arg, const struct source_view *view), void *arg)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		const struct source *src = &s->list[i];
+		struct source_view v = {
+			.addr = src->addr,
+			.state = src->state,
+			.rules = src->rules != NULL ? ruleset_count(src->rules) : 0,
+			.handled = src->handled,
+			.err = src->state == SOURCE_MALFORMED ? &src->err : NULL,
+			.attached = src->attached,
+		};
+
+		fn(arg, &v);
+	}
+}
+
+void sources_print(const struct sources *s, void (*line)(void *arg, const char *text), void *arg)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		const struct source *src = &s->list[i];
+		struct engine_source_info info;
+		char addr[ADDR_STRLEN], head[ADDR_STRLEN + 16];
+
+		snprintf(head, sizeof(head), "source %s", addr_format(&src->addr, addr));
+		line(arg, head);
+		if (engine_source_info(s->engine, &src->addr, &info) && info.policy != NULL)
+			policy_print(info.policy, line, arg);
+	}
+}
+
+unsigned int sources_malformed(const struct sources *s)
+{
+	unsigned int n = 0;
+
+	for (size_t i = 0; i < s->count; i++)
+		n += s->list[i].state == SOURCE_MALFORMED;
+	return n;
+}
