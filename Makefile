@@ -41,6 +41,7 @@ UNIT_SRC   := $(sort $(wildcard tests/unit/test_*.c))
 FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 BENCH_SRC  := $(sort $(wildcard tests/bench/bench_*.c))
 NET_SRC    := $(sort $(wildcard tests/net/*.c))
+XEN_SRC    := $(sort $(wildcard tests/xen/*.c))
 
 obj = $(patsubst %.c,$(BUILD)/$(1)/%.o,$(2))
 
@@ -48,6 +49,7 @@ UNIT_BIN  := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRC))
 FUZZ_BIN  := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
 BENCH_BIN := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH_SRC))
 NET_BIN   := $(patsubst tests/net/%.c,$(BUILD)/net/%,$(NET_SRC))
+XEN_BIN   := $(patsubst tests/xen/%.c,$(BUILD)/xen/%,$(XEN_SRC))
 
 .PHONY: all deps check check-unit check-net check-xen san demo bench bench-xen \
 	fuzz lint install clean
@@ -111,6 +113,12 @@ $(BUILD)/net/%: tests/net/%.c
 	@mkdir -p $(@D)
 	$(say) CC $<
 	$(Q)$(CC) $(BASE) $(RELEASE) $< -o $@
+
+# Programs of the Xen lab's domains: one file each, the lab copies their libraries.
+$(BUILD)/xen/%: tests/xen/%.c $(wildcard tests/xen/*.h)
+	@mkdir -p $(@D)
+	$(say) CC $<
+	$(Q)$(CC) $(BASE) $(RELEASE) $< -o $@ -Wl,--as-needed -lxenvchan -lxenstore
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
