@@ -12,7 +12,7 @@
 # without saying which case, counts as one failure: silence is not success. Full
 # logs are in $BUILD/check/. The last line is `N passed, N failed`.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 
 BUILD=${BUILD:-build}
 CC=${CC:-cc}

@@ -7,7 +7,7 @@
 # one); what it discovers goes to $BUILD/fuzz/found/x/, so that the committed
 # corpus changes only when somebody decides so. Prints one ok / not ok line each.
 set -uo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit 1
 
 BUILD=${BUILD:-build}
 export BUILD

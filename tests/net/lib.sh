@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=bash
+#
+# The rig of network namespaces, for run.sh and the scenario_*.sh files.
+#
+#	c1 --tap--+                        +-- 10.137.0.1 the gateway
+#	c2 --tap--+-- ringfenced --tap-- up -- 192.0.2.1-3, 10.139.1.1-2 servers
+#	c3 --tap--+   (in fw)               +-- veth, MTU 1300 -- far 198.51.100.2
+#
+# Everything is in namespaces called rfnet-PID-*; the daemon opens its TAPs in
+# fw, then each TAP moves to the namespace whose kernel is the peer. A TAP moved
+# away stays attached. Nothing has a way out of the machine.
+#
+# A scenario is a function. It runs in run.sh's own shell and calls check, is,
+# and above for each thing that must hold; it passes when all of them did.
+
+FW_IP=10.137.0.4
+UP_IP=10.137.0.1
+SERVER=192.0.2.1
+SERVER2=192.0.2.2
+SERVER3=192.0.2.3
+DNS=10.139.1.1
+FAR=198.51.100.2
+BACKEND_MAC=fe:ff:ff:ff:ff:ff
+CLIENTS=(1 2 3)
+
+client_ip() { echo "10.137.0.$((4 + $1))"; }
+client_mac() { echo "00:16:3e:5e:6c:0$((4 + $1))"; }
+
+ns() { # NAME COMMAND...: in one of our namespaces
+	local name=$1
+	shift
+	ip netns exec "$NS-$name" "$@"
+}
+c1() { ns c1 "$@"; }
+c2() { ns c2 "$@"; }
+c3() { ns c3 "$@"; }
+up() { ns up "$@"; }
+fw() { ns fw "$@"; }
+
+wall_ms() { date +%s%3N; }
+
+# --- what a scenario says -----------------------------------------------------------
+
+complain() {
+	echo "$*"
+	scenario_bad=1
+}
+
+# check WHAT COMMAND...: it must succeed
+check() {
+	local what=$1 out
+	shift
+	if ! out=$("$@" 2>&1); then
+		complain "$what: failed: $*"
+		[ -z "$out" ] || printf '%s\n' "$out" | tail -n 5
+	fi
+}
+
+# is WHAT GOT PATTERN: shell pattern
+is() {
+	# shellcheck disable=SC2053 # the right side is a pattern on purpose
+	[[ $2 == $3 ]] || complain "$1: got \"$2\", want \"$3\""
+}
+
+# above WHAT GOT LIMIT; within WHAT GOT LIMIT: numbers
+above() {
+	[ "$2" -gt "$3" ] 2>/dev/null || complain "$1: got \"$2\", want more than $3"
+}
+within() {
+	[ "$2" -le "$3" ] 2>/dev/null || complain "$1: got \"$2\", want at most $3"
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds
+wait_for() {
+	local end=$(($(wall_ms) + $1 * 1000))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ "$(wall_ms)" -lt "$end" ] || return 1
+		sleep 0.02
+	done
+}
+
+# --- QubesDB ---------------------------------------------------------------------------
+
+# rules N RULE...: what client N's subtree will be: rules 0000.. and policy drop.
+# A first argument of the form policy=... or -... changes that.
+rules() {
+	local file i=0
+	file=$DIR/rules/$(client_ip "$1")
+	shift
+	{
+		case ${1-} in
+		policy=*)
+			echo "policy = ${1#policy=}"
+			shift
+			;;
+		*) echo "policy = drop" ;;
+		esac
+		for rule; do
+			printf '%04d = %s\n' $i "$rule"
+			i=$((i + 1))
+		done
+	} >"$file"
+}
+
+no_rules() { rm -f "$DIR/rules/$(client_ip "$1")"; }
+
+# What dom0 would have written by the time of its commit, as a whole
+db_text() {
+	local file source
+	cat <<-END
+		/qubes-ip = $FW_IP
+		/qubes-gateway = $UP_IP
+		/qubes-mac = $UPLINK_MAC
+		/qubes-netmask = 255.255.255.255
+		/qubes-primary-dns = 10.139.1.1
+		/qubes-secondary-dns = 10.139.1.2
+		/qubes-netvm-gateway = $FW_IP
+		/qubes-netvm-primary-dns = 10.139.1.1
+		/qubes-netvm-secondary-dns = 10.139.1.2
+		/connected-ips = $(for n in "${CLIENTS[@]}"; do client_ip "$n"; done | paste -sd ' ')
+	END
+	for file in "$DIR"/rules/*; do
+		[ -e "$file" ] || continue
+		source=$(basename "$file")
+		sed "s#^#/qubes-firewall/$source/#" "$file"
+		echo "/qubes-firewall/$source = "
+	done
+}
+
+# The file appears whole: a reader never sees half of it.
+db_write() {
+	db_text >"$DB.new" && mv "$DB.new" "$DB"
+}
+
+handled() {
+	sed -n "s#^/qubes-firewall-handled/$(client_ip "$1") = ##p" "$DB.out" 2>/dev/null
+}
+
+handled_after() { [ "$(handled "$1")" -gt "$2" ]; }
+
+# commit N...: write the file, wait until the daemon has put these clients' rules
+# in force
+commit() {
+	local n
+	declare -A before
+	for n; do before[$n]=$(handled "$n"); done
+	db_write
+	for n; do
+		wait_for 3 handled_after "$n" "${before[$n]:-0}" ||
+			complain "the commit of $(client_ip "$n") was not handled within 3 s"
+	done
+}
+
+# allow_all: the state that most scenarios start from
+allow_all() {
+	local n
+	for n in "${CLIENTS[@]}"; do rules "$n" action=accept; done
+}
+
+# --- the daemon --------------------------------------------------------------------------
+
+status() { "$TOOL" status --control "$DIR/control.sock"; }
+
+# stat FILTER: jq over the status
+stat_of() { status | jq -r "$1"; }
+client_stat() { stat_of ".clients[] | select(.ip == \"$(client_ip "$1")\") | .$2"; }
+source_stat() { stat_of ".sources[] | select(.ip == \"$(client_ip "$1")\") | .$2"; }
+drops() { stat_of ".drops[\"$1\"] // 0"; }
+
+daemon_alive() { [ -n "${DAEMON:-}" ] && kill -0 "$DAEMON" 2>/dev/null; }
+
+is_ready() { grep -q 'ringfenced: ready' "$DIR/daemon.log"; }
+
+# The TAPs are persistent: without a daemon they wait in fw for the next one.
+taps_home() {
+	local n
+	for n in "${CLIENTS[@]}"; do
+		ip -n "$NS-c$n" link show "c$n" >/dev/null 2>&1 &&
+			ip -n "$NS-c$n" link set "c$n" netns "$NS-fw"
+	done
+	ip -n "$NS-up" link show up0 >/dev/null 2>&1 &&
+		ip -n "$NS-up" link set up0 netns "$NS-fw"
+	return 0
+}
+
+taps_away() {
+	local n ip
+	for n in "${CLIENTS[@]}"; do
+		ip=$(client_ip "$n")
+		ip -n "$NS-fw" link set "c$n" netns "$NS-c$n"
+		ip -n "$NS-c$n" -batch - <<-END
+			link set c$n address $(client_mac "$n")
+			link set c$n up
+			address add $ip/32 dev c$n
+			route add $FW_IP dev c$n src $ip
+			route add default via $FW_IP dev c$n src $ip
+		END
+	done
+	# As Qubes does it; the other clients ask by ARP.
+	ip -n "$NS-c1" neigh replace $FW_IP lladdr $BACKEND_MAC dev c1 nud permanent
+	ip -n "$NS-fw" link set up0 netns "$NS-up"
+	ip -n "$NS-up" -batch - <<-END
+		link set up0 address $BACKEND_MAC
+		link set up0 up
+		address add $UP_IP/32 dev up0
+		route add $FW_IP dev up0 src $UP_IP
+	END
+	watch_uplink
+}
+
+# Whatever leaves towards the uplink under another address is a leak. The
+# capture runs as long as the device is there; leaks() reads it.
+watch_uplink() {
+	LEAK_FILES=$((${LEAK_FILES:-0} + 1))
+	up tcpdump -i up0 -Q in -n -s 128 -U -w "$DIR/leak.$LEAK_FILES.pcap" \
+		"not arp and not (ip and src host $FW_IP)" >/dev/null 2>&1 &
+	TCPDUMP=$!
+}
+
+leaks() {
+	local i
+	for ((i = 1; i <= ${LEAK_FILES:-0}; i++)); do
+		[ -s "$DIR/leak.$i.pcap" ] && tcpdump -n -r "$DIR/leak.$i.pcap" 2>/dev/null
+	done
+}
+
+# daemon_start [OPTION...]
+daemon_start() {
+	local n args=()
+	daemon_stop
+	taps_home
+	for n in "${CLIENTS[@]}"; do
+		args+=(--tap "client=c$n,ip=$(client_ip "$n"),mac=$(client_mac "$n")")
+	done
+	[ ! -e "$DIR/daemon.log" ] || cat "$DIR/daemon.log" >>"$DIR/daemon.old.log"
+	rm -f "$DB.out"
+	ip netns exec "$NS-fw" "$DAEMON_BIN" --tap "uplink=up0,mac=$UPLINK_MAC" "${args[@]}" \
+		--qubesdb "${QUBESDB:-file:$DB}" --control "$DIR/control.sock" "$@" \
+		>"$DIR/daemon.log" 2>&1 </dev/null &
+	DAEMON=$!
+	if ! wait_for 10 is_ready; then
+		complain "the daemon is not ready after 10 s; its log ends:"
+		tail -n 20 "$DIR/daemon.log"
+		return 1
+	fi
+	taps_away
+	# The uplink's neighbour has to be found before the first packet counts.
+	wait_for 3 c1 ping -c 1 -W 1 -q $UP_IP || true
+}
+
+# daemon_stop: in order; a bad end is a complaint (leaks, sanitizers)
+daemon_stop() {
+	local rc=0
+	[ -n "${TCPDUMP:-}" ] && kill "$TCPDUMP" 2>/dev/null && wait "$TCPDUMP" 2>/dev/null
+	TCPDUMP=
+	[ -n "${DAEMON:-}" ] || return 0
+	kill -TERM "$DAEMON" 2>/dev/null
+	if ! wait_for 5 is_gone "$DAEMON"; then
+		complain "the daemon did not end within 5 s of SIGTERM"
+		kill -KILL "$DAEMON"
+	fi
+	wait "$DAEMON" 2>/dev/null || rc=$?
+	DAEMON=
+	if [ $rc -ne 0 ]; then
+		complain "the daemon ended with status $rc; its log ends:"
+		tail -n 40 "$DIR/daemon.log"
+	fi
+	return 0
+}
+
+# A child that has ended stays until wait(): that is gone, too.
+is_gone() {
+	local state
+	state=$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) || return 0
+	[ "${state%% *}" = Z ]
+}
+
+# A healthy rig for a scenario: the daemon is there, everybody may do everything
+rig_default() {
+	allow_all
+	if daemon_alive && [ -z "${RIG_DIRTY:-}" ]; then
+		db_text >"$DB.new"
+		if cmp -s "$DB.new" "$DB"; then
+			return 0
+		fi
+		commit "${CLIENTS[@]}"
+		return
+	fi
+	RIG_DIRTY=
+	db_write
+	daemon_start
+}
+
+# --- up and down ----------------------------------------------------------------------------
+
+rig_up() {
+	local n
+	for n in fw up far "${CLIENTS[@]/#/c}"; do
+		ip netns add "$NS-$n"
+		ns "$n" sh -c '
+			for f in all default; do
+				echo 1 >/proc/sys/net/ipv6/conf/$f/disable_ipv6
+				echo 0 >/proc/sys/net/ipv4/conf/$f/rp_filter
+			done
+			echo 0 >/proc/sys/net/ipv4/icmp_ratelimit
+			ip link set lo up'
+	done
+	ip -n "$NS-fw" tuntap add dev up0 mode tap vnet_hdr
+	for n in "${CLIENTS[@]}"; do
+		ip -n "$NS-fw" tuntap add dev "c$n" mode tap vnet_hdr
+	done
+	for n in $SERVER $SERVER2 $SERVER3 10.139.1.1 10.139.1.2; do
+		ip -n "$NS-up" address add "$n/32" dev lo
+	done
+	ip -n "$NS-up" link add far0 mtu 1300 type veth peer name up0 netns "$NS-far" mtu 1300
+	ip -n "$NS-up" -batch - <<-END
+		address add 198.51.100.1/24 dev far0
+		link set far0 up
+	END
+	ip -n "$NS-far" -batch - <<-END
+		address add $FAR/24 dev up0
+		link set up0 up
+		route add default via 198.51.100.1
+	END
+	up sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
+	background up "$PEER" serve 0.0.0.0 7 53 80 443 8080 9000
+	background far "$PEER" serve 0.0.0.0 7 80 9000
+	background up iperf3 -s
+	for n in "${CLIENTS[@]}"; do background "c$n" "$PEER" serve 0.0.0.0 80; done
+	background fw "$PEER" serve 0.0.0.0 80
+}
+
+# background NAMESPACE COMMAND...: until the end of the run
+background() {
+	local name=$1
+	shift
+	ip netns exec "$NS-$name" "$@" >"$DIR/background.log" 2>&1 </dev/null &
+	PIDS+=($!)
+}
+
+rig_down() {
+	local n pid
+	for pid in "${DAEMON:-}" "${TCPDUMP:-}" "${PIDS[@]}"; do
+		[ -n "$pid" ] && kill -KILL "$pid" 2>/dev/null
+	done
+	wait 2>/dev/null
+	for n in fw up far "${CLIENTS[@]/#/c}"; do
+		[ -e "/run/netns/$NS-$n" ] || continue
+		# What a scenario left running in there is ours, too.
+		ip netns pids "$NS-$n" 2>/dev/null | xargs -r kill -KILL 2>/dev/null
+		ip netns delete "$NS-$n"
+	done
+}

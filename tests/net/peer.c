@@ -1,0 +1,597 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The programs at both ends of the test networks: servers that answer, clients
+ * that say in one line what happened to them. Ordinary sockets only, so that a
+ * real kernel is what meets the firewall; wire.c makes what a kernel would not.
+ *
+ *	peer serve ADDR PORT...			echo on TCP and UDP, until killed
+ *	peer probe [OPTION...] udp|tcp HOST PORT
+ *	peer seq [OPTION...] udp|tcp HOST PORT COUNT INTERVAL_US
+ *	peer sink ADDR PORT			accept once, connection to stdout
+ *	peer feed ADDR PORT			accept once, stdin to connection
+ *	peer put HOST PORT			connect, stdin to connection
+ *	peer get HOST PORT			connect, connection to stdout
+ *
+ *	-b ADDR:PORT  local end       -t MS   how long to wait (2000)
+ *	-l TTL        time to live    -s N    bytes of a UDP probe (64)
+ *	-d            set DF, never fragment here
+ *
+ * probe prints "ok MS", "timeout MS", or
+ * "error ERRNO MS [from ADDR type T code C info N]"; the latter when an ICMP
+ * error was the cause. seq sends numbered records, reads them back and prints a
+ * JSON object; it stops early when nothing has come back for the -t time.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <limits.h>
+#include <linux/errqueue.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define RECORD_LEN 64	     /* bytes of one numbered record */
+#define CHUNK	   (256 << 10) /* large writes, so that the kernel makes GSO frames */
+
+static struct {
+	struct sockaddr_in local;
+	bool has_local, df;
+	int timeout_ms, ttl, size;
+} opt = {.timeout_ms = 2000, .size = 64};
+
+static void __attribute__((noreturn)) fail(const char *what)
+{
+	fprintf(stderr, "peer: %s: %s\n", what, strerror(errno));
+	exit(2);
+}
+
+static uint64_t clock_ms(clockid_t id)
+{
+	struct timespec ts;
+
+	clock_gettime(id, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static uint64_t now_ms(void)
+{
+	return clock_ms(CLOCK_MONOTONIC);
+}
+
+static long number(const char *text, long max)
+{
+	char *end;
+	long v;
+
+	errno = 0;
+	v = strtol(text, &end, 10);
+	if (errno || end == text || *end || v < 0 || v > max) {
+		errno = EINVAL;
+		fail(text);
+	}
+	return v;
+}
+
+static struct sockaddr_in address(const char *host, const char *port)
+{
+	struct sockaddr_in sin = {.sin_family = AF_INET};
+
+	if (inet_pton(AF_INET, host, &sin.sin_addr) != 1) {
+		errno = EINVAL;
+		fail(host);
+	}
+	sin.sin_port = htons((uint16_t)number(port, 65535));
+	return sin;
+}
+
+static int is_tcp(const char *name)
+{
+	if (strcmp(name, "tcp") == 0)
+		return 1;
+	if (strcmp(name, "udp") == 0)
+		return 0;
+	errno = EPROTONOSUPPORT;
+	fail(name);
+}
+
+static void set_int(int fd, int level, int name, int value, const char *what)
+{
+	if (setsockopt(fd, level, name, &value, sizeof(value)))
+		fail(what);
+}
+
+static int make_socket(int tcp, bool client)
+{
+	int fd = socket(AF_INET, (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		fail("socket");
+	set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR");
+	if (!client)
+		return fd;
+	set_int(fd, IPPROTO_IP, IP_RECVERR, 1, "IP_RECVERR");
+	if (opt.ttl)
+		set_int(fd, IPPROTO_IP, IP_TTL, opt.ttl, "IP_TTL");
+	if (opt.df)
+		set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE, "IP_MTU_DISCOVER");
+	if (opt.has_local &&
+	    bind(fd, (struct sockaddr *)&opt.local, sizeof(opt.local)))
+		fail("bind");
+	return fd;
+}
+
+/* --- servers ------------------------------------------------------------------ */
+
+static void echo_stream(int fd)
+{
+	static char buf[CHUNK];
+	ssize_t n, done, w;
+
+	while ((n = read(fd, buf, sizeof(buf))) > 0)
+		for (done = 0; done < n; done += w)
+			if ((w = write(fd, buf + done, (size_t)(n - done))) <= 0)
+				return;
+}
+
+/* Answer from the address that was asked: the server has several. */
+static void echo_datagram(int fd)
+{
+	static char buf[65536];
+	union {
+		char bytes[CMSG_SPACE(sizeof(struct in_pktinfo))];
+		struct cmsghdr align;
+	} control;
+	struct sockaddr_in from;
+	struct iovec iov = {.iov_base = buf, .iov_len = sizeof(buf)};
+	struct msghdr msg = {
+		.msg_name = &from, .msg_namelen = sizeof(from),
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = control.bytes, .msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *c;
+	struct in_pktinfo info;
+	ssize_t n = recvmsg(fd, &msg, 0);
+
+	if (n < 0)
+		return;
+	c = CMSG_FIRSTHDR(&msg);
+	if (c && c->cmsg_type == IP_PKTINFO) {
+		memcpy(&info, CMSG_DATA(c), sizeof(info));
+		info.ipi_spec_dst = info.ipi_addr;
+		info.ipi_ifindex = 0;
+		memcpy(CMSG_DATA(c), &info, sizeof(info));
+	}
+	iov.iov_len = (size_t)n;
+	/* An ICMP error that came back for an earlier answer is nobody's loss. */
+	if (sendmsg(fd, &msg, 0) < 0 && errno != ECONNREFUSED && errno != EHOSTUNREACH)
+		perror("peer: answer");
+}
+
+static int listener(const char *addr, const char *port, int tcp)
+{
+	struct sockaddr_in sin = address(addr, port);
+	int fd = make_socket(tcp, false);
+
+	if (!tcp)
+		set_int(fd, IPPROTO_IP, IP_PKTINFO, 1, "IP_PKTINFO");
+	if (bind(fd, (struct sockaddr *)&sin, sizeof(sin)))
+		fail("bind");
+	if (tcp && listen(fd, 64))
+		fail("listen");
+	return fd;
+}
+
+static int serve(const char *addr, char **ports, int n)
+{
+	struct pollfd fds[64];
+	int i, conn;
+
+	if (n < 1 || n > 32) {
+		errno = E2BIG;
+		fail("ports");
+	}
+	signal(SIGCHLD, SIG_IGN);
+	for (i = 0; i < n; i++) {
+		fds[2 * i].fd = listener(addr, ports[i], 1);
+		fds[2 * i + 1].fd = listener(addr, ports[i], 0);
+		fds[2 * i].events = fds[2 * i + 1].events = POLLIN;
+	}
+	puts("ready");
+	fflush(stdout);
+	for (;;) {
+		if (poll(fds, (nfds_t)(2 * n), -1) < 0 && errno != EINTR)
+			fail("poll");
+		for (i = 0; i < 2 * n; i++) {
+			if (!(fds[i].revents & POLLIN))
+				continue;
+			if (i % 2) {
+				echo_datagram(fds[i].fd);
+				continue;
+			}
+			conn = accept(fds[i].fd, NULL, NULL);
+			if (conn >= 0 && fork() == 0) {
+				echo_stream(conn);
+				_exit(0);
+			}
+			if (conn >= 0)
+				close(conn);
+		}
+	}
+}
+
+/* --- bulk transfer -------------------------------------------------------------- */
+
+static int accept_once(const char *addr, const char *port)
+{
+	int fd = listener(addr, port, 1), conn;
+
+	conn = accept(fd, NULL, NULL);
+	if (conn < 0)
+		fail("accept");
+	close(fd);
+	return conn;
+}
+
+static int connect_once(const char *host, const char *port)
+{
+	struct sockaddr_in sin = address(host, port);
+	int fd = make_socket(1, true);
+
+	if (connect(fd, (struct sockaddr *)&sin, sizeof(sin)))
+		fail("connect");
+	return fd;
+}
+
+static void copy_all(int from, int to)
+{
+	static char buf[CHUNK];
+	ssize_t n, done, w;
+
+	while ((n = read(from, buf, sizeof(buf))) != 0) {
+		if (n < 0)
+			fail("read");
+		for (done = 0; done < n; done += w)
+			if ((w = write(to, buf + done, (size_t)(n - done))) < 0)
+				fail("write");
+	}
+}
+
+static int send_all(int fd)
+{
+	char c;
+
+	copy_all(0, fd);
+	shutdown(fd, SHUT_WR);
+	/* Until the other end closes, its data may still be on the way. */
+	while (read(fd, &c, 1) > 0)
+		;
+	return 0;
+}
+
+static int receive_all(int fd)
+{
+	copy_all(fd, 1);
+	close(fd);
+	return 0;
+}
+
+/* --- probe ------------------------------------------------------------------------ */
+
+static const char *error_name(int err)
+{
+	const char *name = strerrorname_np(err);
+
+	return name ? name : "EUNKNOWN";
+}
+
+/* The ICMP error behind a socket's error, from its error queue. */
+static void print_cause(int fd)
+{
+	union {
+		char bytes[512];
+		struct cmsghdr align;
+	} control;
+	char data[256], text[INET_ADDRSTRLEN] = "-";
+	struct sock_extended_err ee;
+	struct sockaddr_in offender;
+	struct iovec iov = {.iov_base = data, .iov_len = sizeof(data)};
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = control.bytes, .msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *c;
+
+	if (recvmsg(fd, &msg, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
+		return;
+	for (c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
+		if (c->cmsg_level != IPPROTO_IP || c->cmsg_type != IP_RECVERR)
+			continue;
+		memcpy(&ee, CMSG_DATA(c), sizeof(ee));
+		if (ee.ee_origin != SO_EE_ORIGIN_ICMP)
+			continue;
+		/* The offender's address lies behind the structure. */
+		memcpy(&offender, CMSG_DATA(c) + sizeof(ee), sizeof(offender));
+		inet_ntop(AF_INET, &offender.sin_addr, text, sizeof(text));
+		printf(" from %s type %d code %d info %u", text, ee.ee_type, ee.ee_code,
+		       ee.ee_info);
+	}
+}
+
+static void report_error(int fd, int err, uint64_t start)
+{
+	printf("error %s %llu", error_name(err), (unsigned long long)(now_ms() - start));
+	print_cause(fd);
+	putchar('\n');
+}
+
+static int socket_error(int fd)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len);
+	return err;
+}
+
+/* Connect without waiting longer than the -t time. Return: 0 or an errno. */
+static int connect_within(int fd, const struct sockaddr_in *sin, int timeout_ms)
+{
+	struct timeval tv = {.tv_sec = timeout_ms / 1000,
+			     .tv_usec = timeout_ms % 1000 * 1000};
+
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)))
+		fail("timeout");
+	if (connect(fd, (const struct sockaddr *)sin, sizeof(*sin)) == 0)
+		return 0;
+	return errno == EINPROGRESS || errno == EAGAIN ? ETIMEDOUT : errno;
+}
+
+static int probe(int tcp, const char *host, const char *port)
+{
+	static char out[65536], in[65536];
+	struct sockaddr_in sin = address(host, port);
+	uint64_t start = now_ms();
+	int fd = make_socket(tcp, true), err, size = tcp ? RECORD_LEN : opt.size;
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	ssize_t n;
+
+	memset(out, 'p', sizeof(out));
+	snprintf(out, sizeof(out), "probe %d %llu", (int)getpid(), (unsigned long long)start);
+	err = connect_within(fd, &sin, opt.timeout_ms);
+	if (!err && send(fd, out, (size_t)size, MSG_NOSIGNAL) != size)
+		err = errno;
+	if (!err) {
+		n = poll(&p, 1, opt.timeout_ms);
+		if (n == 0) {
+			err = ETIMEDOUT;
+		} else {
+			n = recv(fd, in, tcp ? (size_t)size : sizeof(in), tcp ? MSG_WAITALL : 0);
+			if (n < 0)
+				err = errno;
+			else if (n != size || memcmp(in, out, (size_t)size) != 0)
+				err = EBADMSG;
+		}
+	}
+	if (!err)
+		printf("ok %llu\n", (unsigned long long)(now_ms() - start));
+	else if (err == ETIMEDOUT && !socket_error(fd))
+		printf("timeout %llu\n", (unsigned long long)(now_ms() - start));
+	else
+		report_error(fd, err, start);
+	return 0;
+}
+
+/* --- numbered records --------------------------------------------------------------- */
+
+struct seq_state {
+	uint32_t sent, received, next, reordered, duplicate, corrupt;
+	uint64_t max_gap_ms, last_ms, last_wall_ms, start_ms;
+	int error;
+	bool stalled;
+	size_t fill;
+	char part[RECORD_LEN]; /* of a record that TCP cut */
+	uint8_t *seen;
+};
+
+static void record_make(char *rec, uint32_t i)
+{
+	memset(rec, 'a' + (int)(i % 26), RECORD_LEN);
+	memcpy(rec, &i, sizeof(i));
+}
+
+static void record_got(struct seq_state *s, const char *rec, uint32_t count)
+{
+	char want[RECORD_LEN];
+	uint64_t now = now_ms();
+	uint32_t i;
+
+	memcpy(&i, rec, sizeof(i));
+	record_make(want, i);
+	if (i >= count || memcmp(want, rec, RECORD_LEN) != 0) {
+		s->corrupt++;
+		return;
+	}
+	if (s->seen[i])
+		s->duplicate++;
+	else
+		s->received++;
+	s->seen[i] = 1;
+	if (i < s->next)
+		s->reordered++;
+	else
+		s->next = i + 1;
+	if (now - s->last_ms > s->max_gap_ms)
+		s->max_gap_ms = now - s->last_ms;
+	s->last_ms = now;
+	s->last_wall_ms = clock_ms(CLOCK_REALTIME);
+}
+
+/* Return: false when the connection has ended. */
+static bool seq_read(struct seq_state *s, int fd, int tcp, uint32_t count)
+{
+	char buf[RECORD_LEN * 64];
+	ssize_t n, i;
+
+	for (;;) {
+		n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+		if (n < 0 && errno == EAGAIN)
+			return true;
+		if (n <= 0) {
+			s->error = n < 0 ? errno : ECONNRESET;
+			return false;
+		}
+		if (!tcp) {
+			if (n == RECORD_LEN)
+				record_got(s, buf, count);
+			else
+				s->corrupt++;
+			continue;
+		}
+		for (i = 0; i < n; i++) {
+			s->part[s->fill++] = buf[i];
+			if (s->fill == RECORD_LEN) {
+				record_got(s, s->part, count);
+				s->fill = 0;
+			}
+		}
+	}
+}
+
+static void seq_loop(struct seq_state *s, int fd, int tcp, uint32_t count, long interval_us)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct timespec gap = {.tv_sec = interval_us / 1000000,
+			       .tv_nsec = interval_us % 1000000 * 1000};
+	char rec[RECORD_LEN];
+
+	s->start_ms = s->last_ms = now_ms();
+	while (s->received < count) {
+		if (s->sent < count) {
+			record_make(rec, s->sent);
+			if (send(fd, rec, RECORD_LEN, MSG_NOSIGNAL | MSG_DONTWAIT) ==
+			    RECORD_LEN) {
+				s->sent++;
+			} else if (errno != EAGAIN) {
+				s->error = errno;
+				return;
+			}
+			nanosleep(&gap, NULL);
+		} else if (poll(&p, 1, 20) < 0) {
+			s->error = errno;
+			return;
+		}
+		if (!seq_read(s, fd, tcp, count))
+			return;
+		if (now_ms() - s->last_ms > (uint64_t)opt.timeout_ms) {
+			s->stalled = true;
+			return;
+		}
+	}
+}
+
+static int seq(int tcp, const char *host, const char *port, uint32_t count, long interval_us)
+{
+	struct sockaddr_in sin = address(host, port);
+	struct seq_state s = {.seen = calloc(count, 1)};
+	int fd = make_socket(tcp, true);
+
+	if (!s.seen)
+		fail("memory");
+	if (tcp)
+		set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY");
+	s.error = connect_within(fd, &sin, opt.timeout_ms);
+	if (!s.error)
+		seq_loop(&s, fd, tcp, count, interval_us);
+	printf("{\"sent\":%u,\"received\":%u,\"lost\":%u,\"reordered\":%u,\"duplicate\":%u,"
+	       "\"corrupt\":%u,\"max_gap_ms\":%llu,\"last_wall_ms\":%llu,\"ms\":%llu,"
+	       "\"stalled\":%s,\"error\":\"%s\"}\n",
+	       s.sent, s.received, s.sent - s.received, s.reordered, s.duplicate, s.corrupt,
+	       (unsigned long long)s.max_gap_ms, (unsigned long long)s.last_wall_ms,
+	       (unsigned long long)(s.start_ms ? now_ms() - s.start_ms : 0),
+	       s.stalled ? "true" : "false", s.error ? error_name(s.error) : "");
+	free(s.seen);
+	return 0;
+}
+
+/* --- command line ---------------------------------------------------------------------- */
+
+static int __attribute__((noreturn)) usage(void)
+{
+	fputs("usage: peer serve|probe|seq|sink|feed|put|get ... (see peer.c)\n", stderr);
+	exit(2);
+}
+
+static void options(int argc, char **argv)
+{
+	char *colon;
+	int c;
+
+	while ((c = getopt(argc, argv, "+b:t:l:s:d")) != -1) {
+		switch (c) {
+		case 'b':
+			colon = strchr(optarg, ':');
+			if (!colon)
+				usage();
+			*colon = '\0';
+			opt.local = address(optarg, colon + 1);
+			opt.has_local = true;
+			break;
+		case 't':
+			opt.timeout_ms = (int)number(optarg, INT_MAX);
+			break;
+		case 'l':
+			opt.ttl = (int)number(optarg, 255);
+			break;
+		case 's':
+			opt.size = (int)number(optarg, 65000);
+			break;
+		case 'd':
+			opt.df = true;
+			break;
+		default:
+			usage();
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const char *cmd;
+
+	if (argc < 2)
+		usage();
+	cmd = argv[1];
+	options(argc - 1, argv + 1);
+	argv += optind + 1;
+	argc -= optind + 1;
+	signal(SIGPIPE, SIG_IGN);
+	if (strcmp(cmd, "serve") == 0 && argc >= 2)
+		return serve(argv[0], argv + 1, argc - 1);
+	if (strcmp(cmd, "probe") == 0 && argc == 3)
+		return probe(is_tcp(argv[0]), argv[1], argv[2]);
+	if (strcmp(cmd, "seq") == 0 && argc == 5)
+		return seq(is_tcp(argv[0]), argv[1], argv[2], (uint32_t)number(argv[3], 10000000),
+			   number(argv[4], 10000000));
+	if (argc != 2)
+		usage();
+	if (strcmp(cmd, "sink") == 0)
+		return receive_all(accept_once(argv[0], argv[1]));
+	if (strcmp(cmd, "feed") == 0)
+		return send_all(accept_once(argv[0], argv[1]));
+	if (strcmp(cmd, "put") == 0)
+		return send_all(connect_once(argv[0], argv[1]));
+	if (strcmp(cmd, "get") == 0)
+		return receive_all(connect_once(argv[0], argv[1]));
+	usage();
+}
