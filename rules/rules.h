@@ -20,7 +20,7 @@
 #include "rules/addr.h"
 
 #define RULE_MAX	10000 /* rules in one ruleset; beyond: the source is blocked */
-#define RULE_KEY_MAX	16    /* "policy", "malformed", "none" or digits, with NUL */
+#define RULE_KEY_MAX	64    /* "policy", "malformed", "none" or digits, with NUL */
 #define RULE_NAME_MAX	3071  /* longest dsthost that a QubesDB value could hold */
 #define RULE_TEXT_MAX	3071  /* longest value of one key */
 

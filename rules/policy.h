@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Inside rules/: the compiled policy.
+ *
+ * A list of fixed-size matchers, tried in order. A packet is reduced to a
+ * protocol class (one bit), one number (port or ICMP type) and the destination
+ * as two 64-bit words; a matcher is a set of classes, a range, and either a
+ * masked prefix or a sorted slice of the address pool. So a rule costs two
+ * compares, two masks and no branch that depends on its kind, except for sets.
+ *
+ * The form is canonical: two rules that match the same packets for the same
+ * reason are equal field by field (policy_equal()). A rule that can never match
+ * has no protocol class and no other content; a set of one address is a full
+ * prefix; an empty set never matches.
+ *
+ * Only match.c, compile.c and print.c look inside.
+ */
+#ifndef RULES_POLICY_H
+#define RULES_POLICY_H
+
+#include "rules/rules.h"
+
+/* An address as two words; IPv4 is the first four bytes of the first. */
+struct words {
+	uint64_t w[2];
+};
+
+enum {
+	MATCH_SET = 1,	      /* destination is in pool[first..first + count) */
+	MATCH_UNRESOLVED = 2, /* its name does not resolve: for the reader only */
+};
+
+struct matcher {
+	struct words net, mask; /* not for MATCH_SET */
+	uint32_t first, count;	/* MATCH_SET: in the pool, sorted as bytes */
+	uint16_t low, high;	/* port or ICMP type */
+	uint8_t protos;		/* PROTO_* of rules/ruleset.h */
+	uint8_t action;		/* enum rule_verdict */
+	uint8_t flags;		/* MATCH_* */
+	uint8_t prefix_len;
+	uint32_t key; /* offset in keys */
+};
+
+struct policy {
+	uint8_t family;
+	uint8_t action; /* when no rule matches */
+	bool malformed; /* no rules; rejects everything */
+	size_t rule_count, pool_count, keys_len;
+	struct matcher *rule;
+	struct words *pool;
+	char *keys;
+};
+
+/** words_of() - an address of the family as words */
+struct words words_of(const uint8_t *bytes, uint8_t family);
+
+#endif
