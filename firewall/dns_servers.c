@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "firewall/dns_servers.h"
+
+#include <assert.h>
+
+static const char *const keys[] = {
+	"/qubes-primary-dns",
+	"/qubes-secondary-dns",
+	"/qubes-netvm-primary-dns",
+	"/qubes-netvm-secondary-dns",
+};
+static_assert(sizeof(keys) / sizeof(keys[0]) == DNS_SERVERS_MAX, "one address a key");
+
+static bool has(const struct addr *addrs, size_t n, const struct addr *addr)
+{
+	for (size_t i = 0; i < n; i++)
+		if (addr_equal(&addrs[i], addr))
+			return true;
+	return false;
+}
+
+size_t dns_servers(const struct qubesdb *db, struct addr out[DNS_SERVERS_MAX])
+{
+	size_t n = 0;
+	bool any = false;
+
+	for (size_t i = 0; i < DNS_SERVERS_MAX; i++) {
+		struct addr addr;
+		size_t len;
+		const char *value = qubesdb_read(db, keys[i], &len);
+
+		if (value == NULL)
+			continue;
+		any = true;
+		if (addr_parse(value, len, &addr) == 0 && !has(out, n, &addr))
+			out[n++] = addr;
+	}
+	if (!any) {
+		out[n++] = (struct addr){ 4, { 10, 139, 1, 1 } };
+		out[n++] = (struct addr){ 4, { 10, 139, 1, 2 } };
+	}
+	return n;
+}
