@@ -53,13 +53,11 @@ bool frame_has_grants(const struct frame *f);
 
 /**
  * frame_flatten() - put the whole packet into @dst (FLAT_SIZE bytes)
- * @failed:	set when a copy fails; see copy.h
  *
- * Granted parts are there when the batch has run. The frame has passed
- * frame_check().
+ * Granted parts are there when the batch has run; f->copy_failed tells when one
+ * is not. The frame has passed frame_check().
  */
-void frame_flatten(const struct frame *f, struct copy_batch *batch, uint8_t *dst,
-		   bool *failed);
+void frame_flatten(struct frame *f, struct copy_batch *batch, uint8_t *dst);
 
 /** port_count_rx() / port_count_tx() - one more frame in the port's counters */
 void port_count_rx(struct port *port, const struct frame *f);

@@ -23,7 +23,8 @@ struct mem_packet {
 	uint32_t buf, len;
 	uint16_t csum_start, csum_offset, gso_size;
 	uint8_t csum, gso;
-	bool failed; /* a copy into buf did not succeed */
+	const struct frame *frame; /* until tx_flush(): its owner keeps it */
+	bool failed;		   /* a copy into buf did not succeed */
 };
 
 struct mem {
@@ -87,9 +88,10 @@ static int mem_tx(struct port *port, struct frame *f, struct copy_batch *batch)
 		.csum_offset = f->csum_offset,
 		.gso = f->gso,
 		.gso_size = f->gso_size,
+		.frame = f,
 	};
 	/* as many buffers as places: there is one */
-	frame_flatten(f, batch, flat_at(&m->tx_pool, p->buf), &p->failed);
+	frame_flatten(f, batch, flat_at(&m->tx_pool, p->buf));
 	return 0;
 }
 
@@ -98,8 +100,10 @@ static void mem_tx_flush(struct port *port)
 	struct mem *m = mem_of(port);
 
 	for (; m->tx_public != m->tx_tail; m->tx_public++) {
-		const struct mem_packet *p = &m->tx[m->tx_public % MEM_QUEUE];
+		struct mem_packet *p = &m->tx[m->tx_public % MEM_QUEUE];
 
+		p->failed = p->frame->copy_failed;
+		p->frame = NULL;
 		if (p->failed)
 			port->stats.tx_dropped++;
 		else

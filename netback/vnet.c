@@ -19,9 +19,9 @@
  * device than in the frame) so that the engine sees one kind of frame.
  *
  * Moving the interface to another network namespace leaves the descriptor
- * attached. Deleting it makes every call fail with EBADFD: the descriptor is
- * closed (which also takes it out of any epoll set, or EPOLLERR would spin the
- * loop), port->fd becomes -1, link false.
+ * attached. Deleting it makes every call fail with EBADFD: link becomes false. The
+ * descriptor stays open and reports an error for ever; its owner, who sees the
+ * link, takes it out of the epoll set.
  */
 #include "netback/vnet.h"
 #include "netback/flat.h"
@@ -49,7 +49,7 @@ _Static_assert(sizeof(struct virtio_net_hdr) == 10, "layout of the kernel's head
 struct vnet_pending {
 	struct virtio_net_hdr hdr;
 	uint32_t buf, len;
-	bool failed;
+	const struct frame *frame; /* its owner keeps it until tx_flush() */
 };
 
 struct vnet {
@@ -79,9 +79,6 @@ static void vnet_lose(struct vnet *v)
 	struct port *port = &v->port;
 	unsigned int i;
 
-	if (port->fd >= 0)
-		close(port->fd);
-	port->fd = -1;
 	port->link = false;
 	port->ready = false;
 	port->reason = "the device is gone";
@@ -186,7 +183,7 @@ static size_t vnet_rx_burst(struct port *port, struct frame **frames, size_t n,
 
 	(void)batch;
 	/* reads, not frames, are bounded: bad packets must not hold the loop */
-	for (reads = 0; reads < n && port->fd >= 0; reads++) {
+	for (reads = 0; reads < n && port->link; reads++) {
 		struct frame *f = frames[k];
 		struct virtio_net_hdr h;
 		ssize_t len;
@@ -267,7 +264,7 @@ static int vnet_tx(struct port *port, struct frame *f, struct copy_batch *batch)
 	struct vnet_pending *p;
 	struct virtio_net_hdr h;
 
-	if (port->fd < 0)
+	if (!port->link)
 		return -ENETDOWN;
 	if (frame_check(f) || f->header_len <= ETH_LEN || vnet_hdr_from_frame(v, f, &h)) {
 		port->stats.tx_dropped++;
@@ -285,9 +282,9 @@ static int vnet_tx(struct port *port, struct frame *f, struct copy_batch *batch)
 	p = &v->pending[v->npending++];
 	p->hdr = h;
 	p->len = f->len;
-	p->failed = false;
+	p->frame = f;
 	p->buf = flat_get(&v->tx_pool); /* as many as pending[] has places */
-	frame_flatten(f, batch, flat_at(&v->tx_pool, p->buf), &p->failed);
+	frame_flatten(f, batch, flat_at(&v->tx_pool, p->buf));
 	return 0;
 }
 
@@ -304,8 +301,8 @@ static void vnet_tx_flush(struct port *port)
 			  .iov_len = p->len - v->strip },
 		};
 
-		if (p->failed || vnet_write(v, iov, 2)) {
-			if (port->fd < 0)
+		if (p->frame->copy_failed || vnet_write(v, iov, 2)) {
+			if (!port->link)
 				return; /* vnet_lose() took them all */
 			port->stats.tx_dropped++;
 		} else {
@@ -346,8 +343,7 @@ static void vnet_free(struct port *port)
 {
 	struct vnet *v = vnet_of(port);
 
-	if (port->fd >= 0)
-		close(port->fd);
+	close(port->fd);
 	flat_pool_fini(&v->rx_pool);
 	flat_pool_fini(&v->tx_pool);
 	free(v);

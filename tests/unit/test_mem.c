@@ -148,16 +148,18 @@ static void test_granted(void)
 	CHECK(memcmp(taken + 4060, packet, 10) == 0);
 
 	test_case("hp_361_partial_batch_mem"); /* a failed copy drops its frame only */
+	*frames[1] = *f;
+	*frames[2] = *f;
+	frames[1]->seg[0].gref = 0xdead;
 	CHECK_INT(out->ops->tx(out, f, batch), 0);
-	f->seg[0].gref = 0xdead;
-	CHECK_INT(out->ops->tx(out, f, batch), 0);
-	f->seg[0].gref = gref;
-	CHECK_INT(out->ops->tx(out, f, batch), 0);
+	CHECK_INT(out->ops->tx(out, frames[1], batch), 0);
+	CHECK_INT(out->ops->tx(out, frames[2], batch), 0);
 	copy_batch_run(batch);
 	out->ops->tx_flush(out);
 	CHECK_INT(mem_take(out, taken, sizeof(taken), NULL), 4070);
 	CHECK_INT(mem_take(out, taken, sizeof(taken), NULL), 4070);
 	CHECK_INT(mem_take(out, taken, sizeof(taken), NULL), 0);
+	CHECK(!f->copy_failed && frames[1]->copy_failed && !frames[2]->copy_failed);
 	CHECK_INT(out->stats.tx_dropped, 1);
 	CHECK_INT(out->stats.tx_frames, 3);
 	fake_revoke(fake, 7, gref);

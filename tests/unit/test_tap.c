@@ -227,8 +227,12 @@ static void test_udp_both_ways(struct port *port)
 		f->csum_start = 34;
 		f->csum_offset = 6;
 		CHECK_INT(port->ops->tx(port, f, batch), 0);
+		*frames[1] = *f;
+		*frames[2] = *f;
+		f = frames[1];
 		f->seg[0].gref = 0xdead; /* hp_361: this one is lost, the next is not */
 		CHECK_INT(port->ops->tx(port, f, batch), 0);
+		f = frames[2];
 		/* local bytes now wait behind the granted ones: order is kept */
 		f->seg[0] = (struct frame_seg){ .local = data, .len = 300 };
 		f->header_len = (uint16_t)udp_headers(f->header, kernel_mac, 300);
@@ -364,7 +368,7 @@ static void test_namespace_move(struct port *port)
 		      "kill $P; rm -f /tmp/rf-test-tap.$PPID"), 0);
 	CHECK_INT(port->ops->rx_burst(port, frames, 8, batch), 0);
 	CHECK(!port->link);
-	CHECK_INT(port->fd, -1);
+	CHECK(port->fd >= 0); /* the owner takes it out of its epoll set */
 	CHECK_STR(port->reason, "the device is gone");
 	CHECK_INT(port->ops->tx(port, f, batch), -ENETDOWN);
 	CHECK_INT(port->ops->rx_burst(port, frames, 8, batch), 0);
