@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2016,SC2119,SC2120 # used by those that source it
 #
 # The rig of network namespaces, for run.sh and the scenario_*.sh files.
 #
@@ -172,6 +172,7 @@ drops() { stat_of ".drops[\"$1\"] // 0"; }
 daemon_alive() { [ -n "${DAEMON:-}" ] && kill -0 "$DAEMON" 2>/dev/null; }
 
 is_ready() { grep -q 'ringfenced: ready' "$DIR/daemon.log"; }
+has_control() { status | grep -q qubesdb; }
 
 # The TAPs are persistent: without a daemon they wait in fw for the next one.
 taps_home() {
@@ -226,7 +227,7 @@ leaks() {
 	done
 }
 
-# daemon_start [OPTION...]
+# daemon_start [OPTION...]: until it says ready, or until $READY succeeds
 daemon_start() {
 	local n args=()
 	daemon_stop
@@ -235,19 +236,19 @@ daemon_start() {
 		args+=(--tap "client=c$n,ip=$(client_ip "$n"),mac=$(client_mac "$n")")
 	done
 	[ ! -e "$DIR/daemon.log" ] || cat "$DIR/daemon.log" >>"$DIR/daemon.old.log"
-	rm -f "$DB.out"
+	rm -f "$DB.out" "$DIR/control.sock"
 	ip netns exec "$NS-fw" "$DAEMON_BIN" --tap "uplink=up0,mac=$UPLINK_MAC" "${args[@]}" \
 		--qubesdb "${QUBESDB:-file:$DB}" --control "$DIR/control.sock" "$@" \
 		>"$DIR/daemon.log" 2>&1 </dev/null &
 	DAEMON=$!
-	if ! wait_for 10 is_ready; then
+	if ! wait_for 10 "${READY:-is_ready}"; then
 		complain "the daemon is not ready after 10 s; its log ends:"
 		tail -n 20 "$DIR/daemon.log"
 		return 1
 	fi
 	taps_away
 	# The uplink's neighbour has to be found before the first packet counts.
-	wait_for 3 c1 ping -c 1 -W 1 -q $UP_IP || true
+	[ -n "${READY:-}" ] || wait_for 3 c1 ping -c 1 -W 1 -q $UP_IP || true
 }
 
 # daemon_stop: in order; a bad end is a complaint (leaks, sanitizers)

@@ -43,7 +43,7 @@ make_() {
 	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -j2 -s BUILD="$BUILD" "$@"
 }
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/rfnet.XXXXXX") || exit 1
-if ! make_ all san "$BUILD/net/peer" "$BUILD/net/wire" >"$DIR/build.log" 2>&1; then
+if ! make_ all san "$BUILD"/net/{peer,wire} "$BUILD"/xen/qubesdb-{server,cmd} >"$DIR/build.log" 2>&1; then
 	cat "$DIR/build.log"
 	echo "not ok - the build"
 	exit 1
@@ -52,8 +52,8 @@ case $BUILD in
 /*) top=$BUILD ;;
 *) top=$PWD/$BUILD ;;
 esac
-PEER=$top/net/peer
-WIRE=$top/net/wire
+export PEER=$top/net/peer
+export WIRE=$top/net/wire
 if [ $flavour = san ]; then
 	DAEMON_BIN=$top/san/ringfenced
 	TOOL=$top/san/ringfence

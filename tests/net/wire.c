@@ -8,7 +8,8 @@
  *	wire verify DEV MS [PROTO]	look at arriving IPv4 packets, print JSON
  *
  * send: smac dmac sip dip proto=udp|tcp|icmp|NUMBER sport dport ttl flags=SAFR
- * seq len (payload) count bad=ip|l4|ihl|length|version id type=ETHERTYPE
+ * seq len (payload) count bad=ip|l4|ihl|length|version id type=ETHERTYPE, and
+ * vary=1: each packet has other ports
  *
  * verify checks every checksum itself. A kernel believes its own machine: it
  * never looks at a packet whose checksum is "partial" (to be completed by
@@ -37,7 +38,7 @@
 struct spec {
 	uint8_t smac[6], dmac[6], flags, ttl;
 	uint32_t sip, dip, seq; /* addresses in network order */
-	unsigned int proto, sport, dport, len, count, id, ethertype;
+	unsigned int proto, sport, dport, len, count, id, ethertype, vary;
 	char bad[16];
 };
 
@@ -194,6 +195,8 @@ static void spec_set(struct spec *s, const char *key, const char *value)
 		s->len = number(value, 1400);
 	else if (strcmp(key, "count") == 0)
 		s->count = number(value, 10000000);
+	else if (strcmp(key, "vary") == 0)
+		s->vary = number(value, 1);
 	else if (strcmp(key, "id") == 0)
 		s->id = number(value, 65535);
 	else if (strcmp(key, "type") == 0)
@@ -298,6 +301,9 @@ static int cmd_send(const char *dev, int argc, char **argv)
 			fail("send");
 		s.seq++;
 		s.id++;
+		s.sport = (s.sport + s.vary) & 0xffff;
+		if (s.vary && s.sport == 0)
+			s.dport++;
 	}
 	return 0;
 }
