@@ -194,6 +194,7 @@ static int listener(const char *addr, const char *port, int tcp)
 static int serve(const char *addr, char **ports, int n)
 {
 	struct pollfd fds[64];
+	nfds_t watched = (nfds_t)n * 2;
 	int i, conn;
 
 	if (n < 1 || n > 32) {
@@ -209,7 +210,7 @@ static int serve(const char *addr, char **ports, int n)
 	puts("ready");
 	fflush(stdout);
 	for (;;) {
-		if (poll(fds, (nfds_t)(2 * n), -1) < 0 && errno != EINTR)
+		if (poll(fds, watched, -1) < 0 && errno != EINTR)
 			fail("poll");
 		for (i = 0; i < 2 * n; i++) {
 			if (!(fds[i].revents & POLLIN))
