@@ -37,10 +37,19 @@ int uplink_new(struct port **out, struct device_env *env, uint16_t devid,
 uint64_t uplink_step(struct port *port, uint64_t now_ms);
 bool uplink_gone(const struct port *port);
 
-/* Both: event channels. A device tells netback.c which local event channel is
- * its own, and forgets it on unbind. Declared in netback.c. */
+/* Both, in netback.c. A device tells which local event channel is its own, and
+ * forgets it on unbind. A channel that fired sets port->ready and stays masked
+ * until device_evtchn_unmask(), which does nothing when it has not fired. */
 int device_evtchn_set(struct device_env *env, uint32_t evtchn, struct port *port);
 void device_evtchn_clear(struct device_env *env, uint32_t evtchn);
+void device_evtchn_unmask(struct device_env *env, uint32_t evtchn);
+/* Outside of its own step, a device wants one soon: netback_deadline() says so. */
+void device_wants_step(struct device_env *env, struct port *port);
+/* A number that no life of any device had: for port->generation at a reconnect. */
+uint32_t device_generation(struct device_env *env);
+/* A watch of a device has port->name as its token: its step is called then. At
+ * most two watches a device (hp_326_bounded_xenstore). PORT_EVENT_REMOVED comes
+ * from netback.c, after *_gone(). */
 
 /* xenbus.c: strict readers and state names over the seam. */
 int xenbus_read_u32(struct xen *x, uint32_t t, const char *path, uint32_t *value);

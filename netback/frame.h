@@ -55,7 +55,9 @@ struct frame {
 	uint16_t domid;	      /* owner of the granted pages in seg[] */
 	uint8_t nseg;
 	uint8_t csum;	      /* enum frame_csum */
-	uint16_t csum_start;  /* for CSUM_PARTIAL: first byte covered */
+	uint16_t csum_start;  /* for CSUM_PARTIAL: first byte covered. Received
+			       * as 0 from a Xen ring, where the headers are not
+			       * there yet: whoever parses them fills it in */
 	uint16_t csum_offset; /* field's place, counted from csum_start */
 	uint8_t gso;	      /* enum frame_gso */
 	bool copy_failed;     /* a copy of this frame did not succeed */

@@ -41,6 +41,14 @@ int netback_event_fd(const struct netback *nb);
  */
 uint64_t netback_poll_store(struct netback *nb, uint64_t now_ms);
 
+/**
+ * netback_deadline() - what netback_poll_store() returned, or sooner
+ *
+ * 0 when a device broke the protocol since: its port has no link any more, and
+ * the next netback_poll_store() closes it. Look after each turn.
+ */
+uint64_t netback_deadline(const struct netback *nb);
+
 /** netback_poll_events() - drain pending event channels into port->ready */
 void netback_poll_events(struct netback *nb);
 

@@ -1,0 +1,658 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The xenbus side of a vif: what xenstore says, and what we answer.
+ *
+ * vif_step() is idempotent: it reads our state, `online` and the frontend's state
+ * again and does what the table below says for that pair, until nothing is left
+ * to do. Watch events therefore only mean "look again", and may be lost, doubled
+ * or late (xen-net.md section 6, trap 8).
+ *
+ *	own \ frontend	gone	1	2,3,8	4	5	6	7	bad
+ *	1 Initialising	wait	->2	->2	->2	->2	->2	->2	->2
+ *	2 InitWait	->5	-	-	connect	->5	->5	-	->5
+ *	4 Connected	->5	->5	-	-	->5	->5	8	->5
+ *	5 Closing	->6	->6	wait	wait	wait	->6	wait	->6
+ *	6 Closed	-	->2	-	-	->5(a)	-	-	-
+ *
+ *	(a) when it was not 5 before: a frontend that closes before its first
+ *	connect waits for 5 and then 6 from us, wherever we are (trap 3,
+ *	hp_465_close_unconnected)
+ *	6->2 only while `online` is 1. In 5 the rings are down already: we wait for
+ *	the frontend's own 6, because dom0 removes its directory soon after ours,
+ *	but at most VIF_CLOSE_WAIT_MS, because dom0 gives us 10 s. A vif that broke
+ *	the protocol is not waited for.
+ *	Any own state, when the toolstack wrote 5 into our node (xl network-detach,
+ *	xl destroy): we are in 5.
+ *
+ * Invariant: rings are mapped only in state 4 (or 8).
+ *
+ * Removal. Our directory goes when our state is 6 and `online` is 0, and not at
+ * once. libxl waits for a watch on our `state` and then reads it; only when it
+ * has read 6 does it watch for the directory to vanish. A directory that is gone
+ * when libxl comes to read it is an error to it ("wanted state 6 but it was
+ * removed"). Between its write of online=0 and the end of our directory libxl does
+ * nothing but read and watch - it removes the frontend's directory and its own
+ * /libxl records only afterwards - and xenstore shows neither reads nor watches of
+ * another connection. So there is nothing to wait for; the directory stays for
+ * VIF_REMOVE_MS after both conditions were first seen, a tenth of the 10 s that
+ * libxl gives us.
+ *
+ * A guest that ended without a word from the toolstack leaves a directory with
+ * online=1 and no frontend. It is not ours to delete, but nothing will come of it:
+ * after VIF_ORPHAN_MS the port goes, the directory stays, and it is looked at
+ * again when somebody writes to it.
+ *
+ * No write of ours can bring a removed directory back or overwrite a 5 that the
+ * toolstack wrote meanwhile: set_state() compares in a transaction.
+ */
+#include "netback/vif.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <syslog.h>
+
+#define VIF_CLOSE_WAIT_MS 3000
+#define VIF_REMOVE_MS 1000
+#define VIF_VISIBLE_MS 100 /* how long 2 stands when the frontend is ahead of us */
+#define VIF_ORPHAN_MS 30000 /* a closed vif without frontend that dom0 forgot */
+#define VIF_STATE_BAD UINT32_MAX /* text in our state node that is no number */
+#define VIF_RX_POLL_MS 30  /* refill of a frontend without feature-rx-notify */
+#define VIF_TX_TRIES 16    /* of a transaction, before a pause */
+#define VIF_RETRY_MS 100
+#define VIF_STEPS_MAX 12   /* transitions in one step: the longest walk is 4-5-6-2 */
+
+/* The columns of the table. */
+enum fe_class { FE_GONE, FE_INIT, FE_BUSY, FE_CONNECTED, FE_CLOSING, FE_CLOSED, FE_RECONF, FE_BAD };
+
+/* --- small readers ------------------------------------------------------------------ */
+static int read_be(struct vif *v, uint32_t t, const char *name, uint32_t *value)
+{
+	char path[VIF_PATH_MAX + 40];
+
+	snprintf(path, sizeof(path), "%s/%s", v->be, name);
+	return xenbus_read_u32(v->env->xen, t, path, value);
+}
+
+static int read_fe(struct vif *v, const char *name, uint32_t *value)
+{
+	char path[VIF_PATH_MAX + 40];
+
+	snprintf(path, sizeof(path), "%s/%s", v->fe, name);
+	return xenbus_read_u32(v->env->xen, 0, path, value);
+}
+
+/* A feature flag: anything but a plain 1 is "no". */
+static bool fe_flag(struct vif *v, const char *name)
+{
+	uint32_t value = 0;
+
+	return read_fe(v, name, &value) == 0 && value == 1;
+}
+
+static enum fe_class fe_state(struct vif *v)
+{
+	static const uint8_t class_of[] = {
+		[XB_UNKNOWN] = FE_GONE,	       [XB_INITIALISING] = FE_INIT,
+		[XB_INIT_WAIT] = FE_BUSY,      [XB_INITIALISED] = FE_BUSY,
+		[XB_CONNECTED] = FE_CONNECTED, [XB_CLOSING] = FE_CLOSING,
+		[XB_CLOSED] = FE_CLOSED,       [XB_RECONFIGURING] = FE_RECONF,
+		[XB_RECONFIGURED] = FE_BUSY,
+	};
+	uint32_t state;
+	int ret = read_fe(v, "state", &state);
+
+	/* hp_115_foreign_paths: a destroyed domain gives one or the other */
+	if (ret == -ENOENT || ret == -EACCES)
+		return FE_GONE;
+	if (ret || state >= sizeof(class_of))
+		return FE_BAD;
+	return (enum fe_class)class_of[state];
+}
+
+/* Our own state as it stands: a number, VIF_STATE_BAD, or no answer. */
+static int read_own(struct vif *v, uint32_t t, uint32_t *state)
+{
+	int ret = read_be(v, t, "state", state);
+
+	if (ret == -EINVAL) {
+		*state = VIF_STATE_BAD;
+		ret = 0;
+	}
+	return ret;
+}
+
+/* --- writing our state ------------------------------------------------------------------ */
+/*
+ * One step of ours: only from the state that we last wrote.
+ *
+ * Return: 0; -ENOENT: our directory is gone; -ESTALE: the toolstack wrote
+ * another state; other -errno.
+ */
+static int set_state(struct vif *v, enum xenbus_state to)
+{
+	struct xen *x = v->env->xen;
+	char path[VIF_PATH_MAX + 40];
+	int ret = -EAGAIN;
+
+	snprintf(path, sizeof(path), "%s/state", v->be);
+	for (int i = 0; i < VIF_TX_TRIES && ret == -EAGAIN; i++) {
+		uint32_t t, now;
+
+		ret = x->ops->store_begin(x, &t);
+		if (ret)
+			return ret;
+		ret = read_own(v, t, &now);
+		if (!ret && now != v->stored)
+			ret = -ESTALE;
+		if (!ret)
+			ret = xenbus_printf(x, t, path, "%d", (int)to);
+		if (ret) {
+			x->ops->store_end(x, t, true);
+			return ret;
+		}
+		ret = x->ops->store_end(x, t, false);
+	}
+	if (!ret) {
+		vif_log(v, LOG_DEBUG, "state %s", xenbus_state_name(to));
+		v->state = to;
+		v->stored = (uint32_t)to;
+		v->port.xenbus_state = (uint8_t)to;
+	}
+	return ret;
+}
+
+/* What we offer (xen-net.md section 5). hp_270_ctrl_ring_not_offered: no control
+ * ring, no multicast control, no hash, no XDP; no flipping, one queue. */
+static const struct {
+	const char *name, *value;
+} offers[] = {
+	{"feature-sg", "1"},
+	{"feature-gso-tcpv4", "1"},
+	{"feature-gso-tcpv6", "1"},
+	{"feature-ipv6-csum-offload", "1"},
+	{"feature-rx-copy", "1"},
+	{"feature-rx-flip", "0"},
+	{"feature-split-event-channels", "1"},
+	{"multi-queue-max-queues", "1"},
+	{"hotplug-status", "connected"},
+};
+
+static int write_offers(struct vif *v)
+{
+	struct xen *x = v->env->xen;
+	char path[VIF_PATH_MAX + 40];
+	int ret = -EAGAIN;
+
+	for (int i = 0; i < VIF_TX_TRIES && ret == -EAGAIN; i++) {
+		uint32_t t, state;
+
+		ret = x->ops->store_begin(x, &t);
+		if (ret)
+			return ret;
+		/* not into a directory that is gone */
+		ret = read_own(v, t, &state);
+		for (size_t k = 0; k < sizeof(offers) / sizeof(offers[0]) && !ret; k++) {
+			snprintf(path, sizeof(path), "%s/%s", v->be, offers[k].name);
+			ret = xenbus_printf(x, t, path, "%s", offers[k].value);
+		}
+		if (ret) {
+			x->ops->store_end(x, t, true);
+			return ret;
+		}
+		ret = x->ops->store_end(x, t, false);
+	}
+	return ret;
+}
+
+/* --- connection ---------------------------------------------------------------------------- */
+/*
+ * Release everything of a connection; any state, any number of times
+ * (hp_374_teardown_leaks). The rings are unmapped at once: a mapped page keeps a
+ * dead guest as a zombie (trap 6).
+ */
+void vif_disconnect(struct vif *v)
+{
+	struct xen *x = v->env->xen;
+	bool was_up = v->connected;
+
+	v->connected = false;
+	v->port.link = false;
+	v->port.ready = false;
+	if (was_up)
+		v->env->config.event(v->env->config.arg, &v->port, PORT_EVENT_LINK_DOWN);
+	if (v->evtchn_tx) {
+		device_evtchn_clear(v->env, v->evtchn_tx);
+		x->ops->unbind(x, v->evtchn_tx);
+	}
+	if (v->evtchn_rx && v->evtchn_rx != v->evtchn_tx) {
+		device_evtchn_clear(v->env, v->evtchn_rx);
+		x->ops->unbind(x, v->evtchn_rx);
+	}
+	v->evtchn_tx = v->evtchn_rx = 0;
+	if (v->rx_page)
+		x->ops->unmap(x, v->rx_page);
+	if (v->tx_page)
+		x->ops->unmap(x, v->tx_page);
+	v->rx_page = v->tx_page = NULL;
+	vif_tx_begin(v);
+}
+
+static int bind_channel(struct vif *v, const char *node, uint32_t *evtchn)
+{
+	struct xen *x = v->env->xen;
+	uint32_t remote, local;
+	int ret = read_fe(v, node, &remote);
+
+	if (ret)
+		return ret;
+	ret = x->ops->bind_interdomain(x, v->port.domid, remote, &local);
+	if (ret)
+		return ret;
+	ret = device_evtchn_set(v->env, local, &v->port);
+	if (ret) {
+		x->ops->unbind(x, local);
+		return ret;
+	}
+	*evtchn = local;
+	return 0;
+}
+
+/* Split channels first, else the single one. */
+static int bind_channels(struct vif *v)
+{
+	int ret = bind_channel(v, "event-channel-tx", &v->evtchn_tx);
+
+	if (ret == 0)
+		return bind_channel(v, "event-channel-rx", &v->evtchn_rx);
+	if (ret != -ENOENT)
+		return ret;
+	ret = bind_channel(v, "event-channel", &v->evtchn_tx);
+	v->evtchn_rx = v->evtchn_tx;
+	return ret;
+}
+
+/* hp_218_only_ring_maps: these two pages, nothing else of a guest, ever. */
+static int map_ring(struct vif *v, const char *node, size_t slot, void **page,
+		    struct ring_back *ring)
+{
+	struct xen *x = v->env->xen;
+	uint32_t gref;
+	int ret = read_fe(v, node, &gref);
+
+	if (ret)
+		return ret;
+	ret = x->ops->map(x, v->port.domid, gref, page);
+	return ret ? ret : ring_back_attach(ring, *page, slot);
+}
+
+static void read_features(struct vif *v)
+{
+	struct vif_features *f = &v->features;
+
+	f->sg = fe_flag(v, "feature-sg");
+	f->gso4 = f->sg && fe_flag(v, "feature-gso-tcpv4");
+	f->gso6 = f->sg && fe_flag(v, "feature-gso-tcpv6");
+	f->csum4 = !fe_flag(v, "feature-no-csum-offload");
+	f->csum6 = fe_flag(v, "feature-ipv6-csum-offload");
+	f->rx_notify = fe_flag(v, "feature-rx-notify");
+}
+
+static const char *connect_pieces(struct vif *v)
+{
+	uint32_t queues = 1;
+
+	if (!fe_flag(v, "request-rx-copy"))
+		return "refused: no request-rx-copy";
+	if (read_fe(v, "multi-queue-num-queues", &queues) == -EINVAL || queues != 1)
+		return "refused: number of queues";
+	if (map_ring(v, "tx-ring-ref", RING_SLOT_TX, &v->tx_page, &v->tx))
+		return "refused: transmit ring";
+	if (map_ring(v, "rx-ring-ref", RING_SLOT_RX, &v->rx_page, &v->rx))
+		return "refused: receive ring";
+	if (bind_channels(v))
+		return "refused: event channel";
+	return NULL;
+}
+
+/*
+ * Map rings and bind channels of a frontend in state 4.
+ *
+ * Return: 0, or -EPROTO with port.reason set: what the frontend published cannot
+ * be used.
+ */
+static int vif_connect(struct vif *v)
+{
+	const char *why = connect_pieces(v);
+
+	if (why) {
+		vif_disconnect(v);
+		v->port.reason = why;
+		vif_log(v, LOG_WARNING, "%s", why);
+		return -EPROTO;
+	}
+	read_features(v);
+	vif_rx_begin(v);
+	vif_tx_begin(v);
+	/* descriptors of an earlier connection are void (hp_350_connect_churn) */
+	v->port.generation = device_generation(v->env);
+	v->connected = true;
+	return 0;
+}
+
+static int go_live(struct vif *v)
+{
+	int ret = set_state(v, XB_CONNECTED);
+
+	if (ret) {
+		/* nobody was told of the link */
+		v->connected = false;
+		vif_disconnect(v);
+		return ret;
+	}
+	v->port.link = true;
+	v->port.ready = true; /* it may have published before we mapped */
+	v->port.reason = "";
+	v->env->config.event(v->env->config.arg, &v->port, PORT_EVENT_LINK_UP);
+	return 0;
+}
+
+/* --- becoming known ---------------------------------------------------------------------- */
+static bool parse_mac(const char *text, uint8_t mac[6])
+{
+	for (int i = 0; i < 6; i++) {
+		unsigned int value = 0;
+
+		for (int k = 0; k < 2; k++, text++) {
+			char c = *text;
+
+			if (c >= '0' && c <= '9')
+				value = value * 16 + (unsigned int)(c - '0');
+			else if (c >= 'a' && c <= 'f')
+				value = value * 16 + (unsigned int)(c - 'a' + 10);
+			else if (c >= 'A' && c <= 'F')
+				value = value * 16 + (unsigned int)(c - 'A' + 10);
+			else
+				return false;
+		}
+		mac[i] = (uint8_t)value;
+		if (*text++ != (i < 5 ? ':' : '\0'))
+			return false;
+	}
+	return true;
+}
+
+static int read_text(struct vif *v, const char *name, char *buf, size_t size)
+{
+	char path[VIF_PATH_MAX + 40];
+
+	snprintf(path, sizeof(path), "%s/%s", v->be, name);
+	return v->env->xen->ops->store_read(v->env->xen, 0, path, buf, size);
+}
+
+/*
+ * Who the client is comes from our own directory, which it cannot write: MAC,
+ * address, domain. The frontend's path must be one of that domain's.
+ *
+ * Return: 0; -EAGAIN: not all is there yet (trap 7); -EINVAL: it makes no sense.
+ */
+static int identify(struct vif *v)
+{
+	struct port *port = &v->port;
+	char mac[32], home[40];
+	uint32_t id, mtu;
+
+	if (read_be(v, 0, "frontend-id", &id) ||
+	    read_text(v, "frontend", v->fe, sizeof(v->fe)) ||
+	    read_text(v, "mac", mac, sizeof(mac)))
+		return -EAGAIN;
+	snprintf(home, sizeof(home), "/local/domain/%u/", port->domid);
+	if (id != port->domid || strncmp(v->fe, home, strlen(home)) != 0)
+		return -EINVAL; /* hp_115_foreign_paths */
+	if (!parse_mac(mac, port->mac))
+		return -EINVAL;
+	if (read_text(v, "ip", port->ip, sizeof(port->ip)))
+		port->ip[0] = '\0';
+	if (read_be(v, 0, "mtu", &mtu) == 0 && mtu >= 68 && mtu <= 65535)
+		port->mtu = (uint16_t)mtu;
+	return 0;
+}
+
+static bool become_known(struct vif *v, uint32_t state)
+{
+	static const char refused[] = "refused: bad backend directory";
+	struct xen *x = v->env->xen;
+	char path[VIF_PATH_MAX + 8];
+	uint32_t online;
+	int ret = identify(v);
+
+	if (ret == -EINVAL && v->port.reason != refused) {
+		v->port.reason = refused;
+		vif_log(v, LOG_WARNING, "%s", v->port.reason);
+	}
+	if (ret)
+		return false;
+	if (state == XB_CLOSED && fe_state(v) == FE_GONE && read_be(v, 0, "online", &online) == 0 &&
+	    online == 1) {
+		v->gone = true; /* forgotten, see above */
+		return false;
+	}
+	snprintf(path, sizeof(path), "%s/state", v->fe);
+	if (!v->watched && x->ops->store_watch(x, path, v->port.name) == 0)
+		v->watched = true;
+	if (!v->watched)
+		return false;
+	v->known = true;
+	v->port.reason = "waiting for the frontend";
+	v->env->config.event(v->env->config.arg, &v->port, PORT_EVENT_ADDED);
+	return true;
+}
+
+/* --- the machine ------------------------------------------------------------------------------ */
+enum action {
+	STAY,
+	GO_INIT_WAIT,
+	GO_CONNECTED,
+	GO_CLOSING,
+	GO_CLOSED,
+	GO_RECONFIGURED,
+	AWAIT_CLOSE, /* 5: until the frontend follows or the time is over */
+};
+
+/* hp_157_op_in_wrong_state: each pair is in the table. */
+static const uint8_t machine[][FE_BAD + 1] = {
+	/*		       gone, 1, busy, 4, 5, 6, 7, bad */
+	[XB_INITIALISING] = {STAY, GO_INIT_WAIT, GO_INIT_WAIT, GO_INIT_WAIT, GO_INIT_WAIT,
+			     GO_INIT_WAIT, GO_INIT_WAIT, GO_INIT_WAIT},
+	[XB_INIT_WAIT] = {GO_CLOSING, STAY, STAY, GO_CONNECTED, GO_CLOSING, GO_CLOSING, STAY,
+			  GO_CLOSING},
+	[XB_CONNECTED] = {GO_CLOSING, GO_CLOSING, STAY, STAY, GO_CLOSING, GO_CLOSING,
+			  GO_RECONFIGURED, GO_CLOSING},
+	[XB_CLOSING] = {GO_CLOSED, GO_CLOSED, AWAIT_CLOSE, AWAIT_CLOSE, AWAIT_CLOSE, GO_CLOSED,
+			AWAIT_CLOSE, GO_CLOSED},
+	[XB_CLOSED] = {STAY, GO_INIT_WAIT, STAY, STAY, GO_CLOSING, STAY, STAY, STAY},
+	/* the contents of a reconfiguration do not concern us */
+	[XB_RECONFIGURED] = {GO_CLOSING, GO_CLOSING, STAY, GO_CONNECTED, GO_CLOSING, GO_CLOSING,
+			     STAY, GO_CLOSING},
+};
+
+static enum action decide(struct vif *v, enum fe_class fe, bool online, uint64_t now_ms)
+{
+	enum action a = (enum action)machine[v->state][fe];
+
+	if (v->broken && (v->state == XB_CONNECTED || v->state == XB_RECONFIGURED))
+		return GO_CLOSING;
+	if (v->state == XB_CONNECTED && !v->connected)
+		/* an earlier run of ours ended here: its rings stand, go on with them */
+		return fe == FE_CONNECTED ? GO_CONNECTED : GO_CLOSING;
+	if (v->state == XB_INIT_WAIT && a == GO_CONNECTED && now_ms < v->connect_at_ms)
+		return STAY;
+	if (v->state == XB_CLOSED && a == GO_INIT_WAIT && !online)
+		return STAY; /* it is being removed */
+	if (v->state == XB_CLOSED && a == GO_CLOSING && v->fe_seen == FE_CLOSING)
+		return STAY; /* answered already */
+	if (a == AWAIT_CLOSE && (v->broken || now_ms >= v->close_by_ms))
+		return GO_CLOSED;
+	return a;
+}
+
+static int act(struct vif *v, enum action a, enum fe_class fe, uint64_t now_ms)
+{
+	int ret = 0;
+
+	switch (a) {
+	case GO_INIT_WAIT:
+		ret = write_offers(v);
+		if (!ret)
+			ret = set_state(v, XB_INIT_WAIT);
+		if (!ret) {
+			/* trap 1: a frontend that is ahead of us must not hide 2 */
+			v->connect_at_ms = fe == FE_CONNECTED ? now_ms + VIF_VISIBLE_MS : 0;
+			v->broken = false; /* the frontend starts again */
+			v->port.reason = "waiting for the frontend";
+		}
+		return ret;
+	case GO_CONNECTED:
+		if (v->connected)
+			return set_state(v, XB_CONNECTED); /* 8 -> 4 */
+		if (vif_connect(v))
+			break; /* not usable: close */
+		return go_live(v);
+	case GO_RECONFIGURED:
+		return set_state(v, XB_RECONFIGURED);
+	case GO_CLOSED:
+		return set_state(v, XB_CLOSED);
+	case GO_CLOSING:
+		break;
+	case STAY:
+	case AWAIT_CLOSE:
+		return 0;
+	}
+	if (v->connected) {
+		if (!v->broken)
+			v->port.reason = "closed by the frontend";
+		vif_disconnect(v);
+	}
+	v->close_by_ms = now_ms + VIF_CLOSE_WAIT_MS;
+	return set_state(v, XB_CLOSING);
+}
+
+/* Somebody else wrote our state, or this is the first look at it. */
+static void adopt(struct vif *v, uint32_t state, uint64_t now_ms)
+{
+	v->stored = state;
+	if (state >= sizeof(machine) / sizeof(machine[0]) || state == XB_UNKNOWN ||
+	    state == XB_INITIALISED || state == XB_RECONFIGURING)
+		state = XB_CLOSING; /* no state of a backend: close and begin again */
+	if (state == XB_CLOSING) {
+		v->port.reason = "closed by the toolstack";
+		v->close_by_ms = now_ms + VIF_CLOSE_WAIT_MS;
+	}
+	if (v->connected && state != XB_CONNECTED && state != XB_RECONFIGURED)
+		vif_disconnect(v);
+	v->state = (enum xenbus_state)state;
+	v->port.xenbus_state = (uint8_t)state;
+}
+
+/* Our directory is not there any more: nothing to say to anybody. */
+static uint64_t vanished(struct vif *v)
+{
+	v->port.reason = "removed by the toolstack";
+	vif_disconnect(v);
+	v->gone = true;
+	return UINT64_MAX;
+}
+
+/* State 6: our directory goes when the toolstack is done with it. */
+static uint64_t closed(struct vif *v, enum fe_class fe, bool online, uint64_t now_ms)
+{
+	struct xen *x = v->env->xen;
+
+	if (online) {
+		/* a guest's own close keeps it: 6 -> 2 may follow */
+		v->remove_at_ms = 0;
+		if (fe != FE_GONE) {
+			v->orphan_at_ms = 0;
+			return UINT64_MAX;
+		}
+		if (v->orphan_at_ms == 0)
+			v->orphan_at_ms = now_ms + VIF_ORPHAN_MS;
+		v->gone = now_ms >= v->orphan_at_ms;
+		return v->orphan_at_ms;
+	}
+	if (v->remove_at_ms == 0)
+		v->remove_at_ms = now_ms + VIF_REMOVE_MS;
+	if (now_ms < v->remove_at_ms)
+		return v->remove_at_ms;
+	if (x->ops->store_rm(x, 0, v->be) == -EACCES) {
+		/* not ours to remove: the toolstack will */
+		v->remove_at_ms = now_ms + VIF_REMOVE_MS;
+		return v->remove_at_ms;
+	}
+	v->port.reason = "removed";
+	v->gone = true;
+	return UINT64_MAX;
+}
+
+static uint64_t idle_deadline(struct vif *v, enum fe_class fe, uint64_t now_ms)
+{
+	if (v->state == XB_CLOSING)
+		return v->close_by_ms;
+	if (v->state == XB_INIT_WAIT && fe == FE_CONNECTED)
+		return v->connect_at_ms;
+	if (v->connected && v->port.tx_blocked && !v->features.rx_notify) {
+		v->port.ready = true; /* look for buffers without an event */
+		return now_ms + VIF_RX_POLL_MS;
+	}
+	return UINT64_MAX;
+}
+
+/**
+ * vif_shutdown() - the end of our own life: say so in order, release everything
+ *
+ * Our directory stays: the toolstack did not ask for its removal.
+ */
+void vif_shutdown(struct vif *v)
+{
+	vif_disconnect(v);
+	if (!v->known || v->gone || v->state == XB_CLOSED)
+		return;
+	if (v->state != XB_CLOSING && v->state != XB_INITIALISING)
+		(void)set_state(v, XB_CLOSING);
+	(void)set_state(v, XB_CLOSED);
+}
+
+uint64_t vif_step(struct port *port, uint64_t now_ms)
+{
+	struct vif *v = vif_of(port);
+
+	if (v->gone)
+		return UINT64_MAX;
+	for (int i = 0; i < VIF_STEPS_MAX; i++) {
+		enum action a;
+		enum fe_class fe;
+		uint32_t state, online = 0;
+		int ret = read_own(v, 0, &state);
+
+		if (ret == -ENOENT)
+			return vanished(v);
+		if (ret)
+			return now_ms + VIF_RETRY_MS;
+		if (!v->known && !become_known(v, state))
+			return UINT64_MAX;
+		if (state != v->stored)
+			adopt(v, state, now_ms);
+		(void)read_be(v, 0, "online", &online);
+		fe = fe_state(v);
+		a = decide(v, fe, online == 1, now_ms);
+		v->fe_seen = fe;
+		if (a == STAY || a == AWAIT_CLOSE)
+			return v->state == XB_CLOSED ? closed(v, fe, online == 1, now_ms)
+						     : idle_deadline(v, fe, now_ms);
+		ret = act(v, a, fe, now_ms);
+		if (ret == -ENOENT)
+			return vanished(v);
+		if (ret && ret != -ESTALE)
+			return now_ms + VIF_RETRY_MS;
+	}
+	return now_ms + VIF_RETRY_MS; /* somebody fights over the nodes: pause */
+}

@@ -1,0 +1,338 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The guest's transmit ring: requests in, descriptors out, responses back.
+ *
+ * A packet is a chain of slots: the first request (its size is that of the whole
+ * packet), extras when it says so, then further requests. read_chain() copies a
+ * whole chain out of the ring and judges it before anything is done with it; it
+ * ends in one of three ways:
+ *
+ *	CHAIN_OK	a frame; its slots are answered by vif_complete()
+ *	CHAIN_ERROR	no packet for us: all its slots are answered ERROR at once
+ *	CHAIN_KILL	no driver does this: the vif is closed, the ring not read
+ *			again
+ *
+ * Every slot that was taken gets exactly one response, at the next position of
+ * the ring, with the id that was read once and validated by nobody but its
+ * owner. Responses may be out of order, so what is needed for them is not kept
+ * by ring index (an index can come round while a packet waits) but in a pool of
+ * 256 records, one for each request that can be out at a time.
+ *
+ * Only the headers are fetched here: up to FRAME_HEADER_COPY bytes, gathered over
+ * as many slots as they are spread over (hp_423_tiny_header_slots). The rest is
+ * left where it is and described by the frame's segments.
+ */
+#include "netback/vif.h"
+
+#include "netback/copy.h"
+#include "netback/xen.h"
+
+/* 64 frames a port and turn come from the caller's n (hostile-peers.md, 16). */
+
+enum chain_end { CHAIN_OK, CHAIN_ERROR, CHAIN_KILL };
+
+struct chain {
+	struct ring_tx_req req[1 + RING_CHAIN_FATAL];
+	uint32_t n;	 /* data requests */
+	uint32_t extras;
+	uint8_t gso_type; /* 0: none */
+	uint16_t gso_size;
+	uint32_t total;	 /* bytes of the packet */
+	const char *why; /* of CHAIN_KILL */
+};
+
+static_assert(FRAME_SEG_MAX >= 1 + RING_CHAIN_MAX, "a segment for each data slot (hp_432)");
+
+void vif_rx_begin(struct vif *v)
+{
+	for (uint16_t i = 0; i < RING_SLOTS; i++)
+		v->pend[i] = (struct vif_pend){
+			.next = i + 1 < RING_SLOTS ? (uint16_t)(i + 1) : VIF_PEND_END};
+	v->pend_free = 0;
+	v->answered = v->tx.rsp_prod;
+}
+
+static enum chain_end kill_for(struct chain *c, const char *why)
+{
+	c->why = why;
+	return CHAIN_KILL;
+}
+
+/*
+ * The extras between the first request and the others. Types that we never
+ * offered (multicast filter, hash, XDP) carry nothing that we would use; those
+ * that turn the request into something else than a packet are errors.
+ */
+static enum chain_end read_extras(struct vif *v, struct chain *c, uint32_t avail)
+{
+	enum chain_end end = CHAIN_OK;
+	struct ring_extra e;
+
+	do {
+		if (c->n + c->extras >= avail)
+			return kill_for(c, "protocol: a promised extra is missing");
+		/* hp_155_double_fetch: one copy, nothing else is looked at */
+		ring_back_get(&v->tx, v->tx.req_cons + c->n + c->extras, &e, sizeof(e));
+		c->extras++;
+		switch (e.type) {
+		case RING_EXTRA_GSO:
+			if (e.gso_type != RING_GSO_TCPV4 && e.gso_type != RING_GSO_TCPV6)
+				return kill_for(c, "protocol: unknown GSO type");
+			if (e.gso_size == 0)
+				return kill_for(c, "protocol: GSO size 0");
+			c->gso_type = e.gso_type;
+			c->gso_size = e.gso_size;
+			break;
+		case RING_EXTRA_MCAST_ADD:
+		case RING_EXTRA_MCAST_DEL:
+			end = CHAIN_ERROR; /* a dummy request: no packet */
+			break;
+		case RING_EXTRA_HASH:
+		case RING_EXTRA_XDP:
+			break; /* hp_270_ctrl_ring_not_offered: ignored */
+		default:
+			return kill_for(c, "protocol: unknown extra");
+		}
+	} while (e.flags & RING_EXTRA_MORE);
+	return end;
+}
+
+/* Sizes: the first request's is the total, so its own share is what the others
+ * leave. hp_448_zero_fragment: a size of 0 is legal in any of them. */
+static enum chain_end check_sizes(struct chain *c, enum chain_end end)
+{
+	uint32_t rest = c->req[0].size;
+
+	c->total = rest;
+	for (uint32_t i = 1; i < c->n; i++) {
+		uint32_t size = c->req[i].size;
+
+		if ((uint32_t)c->req[i].offset + size > XEN_PAGE)
+			return kill_for(c, "protocol: a fragment crosses its page");
+		/* a frame of 64 KiB and more wraps the field: not malice */
+		if (size > rest)
+			end = CHAIN_ERROR;
+		rest -= size <= rest ? size : rest;
+	}
+	if (end != CHAIN_OK)
+		return end;
+	c->req[0].size = (uint16_t)rest;
+	if ((uint32_t)c->req[0].offset + rest > XEN_PAGE)
+		return kill_for(c, "protocol: a fragment crosses its page");
+	return c->total < 14 ? CHAIN_ERROR : CHAIN_OK;
+}
+
+static enum chain_end read_chain(struct vif *v, struct chain *c, uint32_t avail)
+{
+	enum chain_end end = CHAIN_OK, ret;
+	bool more;
+
+	c->n = 1;
+	c->extras = 0;
+	c->gso_type = 0;
+	ring_back_get(&v->tx, v->tx.req_cons, &c->req[0], sizeof(c->req[0]));
+	if (c->req[0].flags & RING_EXTRA_INFO) {
+		end = read_extras(v, c, avail);
+		if (end == CHAIN_KILL)
+			return end;
+	}
+	more = c->req[0].flags & RING_MORE_DATA;
+	while (more) {
+		struct ring_tx_req *r = &c->req[c->n];
+
+		if (c->n + c->extras >= avail)
+			return kill_for(c, "protocol: half a packet was published");
+		if (c->n > RING_CHAIN_FATAL)
+			return kill_for(c, "protocol: a packet of too many slots");
+		ring_back_get(&v->tx, v->tx.req_cons + c->n + c->extras, r, sizeof(*r));
+		c->n++;
+		more = r->flags & RING_MORE_DATA;
+	}
+	ret = check_sizes(c, end);
+	if (ret == CHAIN_KILL)
+		return ret;
+	return c->n > 1 + RING_CHAIN_MAX ? CHAIN_ERROR : ret;
+}
+
+/* --- responses ------------------------------------------------------------------ */
+static void answer(struct vif *v, uint16_t id, int16_t status)
+{
+	/* hp_216_no_leak_in_slots: all of the response is written */
+	struct ring_tx_rsp rsp = {.id = id, .status = status};
+
+	ring_back_put(&v->tx, v->answered++, &rsp, sizeof(rsp));
+}
+
+static void answer_extras(struct vif *v, uint32_t n)
+{
+	while (n-- > 0)
+		answer(v, 0, RING_STATUS_NULL);
+}
+
+static void answer_chain(struct vif *v, const struct chain *c, int16_t status)
+{
+	answer(v, c->req[0].id, status);
+	answer_extras(v, c->extras);
+	for (uint32_t i = 1; i < c->n; i++)
+		answer(v, c->req[i].id, status);
+}
+
+/* Keep the ids of a chain until vif_complete(). There is always room: a pool
+ * record is in use for a request that was not answered, and the ring's bound is
+ * 256 of these. */
+static uint16_t pend_chain(struct vif *v, const struct chain *c)
+{
+	uint16_t head = VIF_PEND_END;
+
+	for (uint32_t i = c->n; i-- > 0;) {
+		uint16_t at = v->pend_free;
+
+		assert(at != VIF_PEND_END);
+		v->pend_free = v->pend[at].next;
+		v->pend[at] = (struct vif_pend){.id = c->req[i].id, .next = head};
+		head = at;
+	}
+	return head;
+}
+
+/**
+ * vif_complete() - answer all slots of a frame
+ *
+ * A frame of an earlier connection is void: its slots are gone with the ring
+ * (hp_350_connect_churn).
+ */
+void vif_complete(struct port *port, struct frame *frame, bool ok)
+{
+	struct vif *v = vif_of(port);
+	int16_t status = ok ? RING_STATUS_OKAY : RING_STATUS_ERROR;
+	uint16_t at = (uint16_t)frame->cookie;
+
+	if (!v->connected || frame->in_generation != port->generation ||
+	    frame->cookie >= RING_SLOTS)
+		return;
+	if (!ok)
+		port->stats.rx_errors++;
+	for (uint16_t i = 0; i < frame->cookie_slots && at != VIF_PEND_END; i++) {
+		uint16_t next = v->pend[at].next;
+
+		answer(v, v->pend[at].id, status);
+		if (i == 0)
+			answer_extras(v, frame->cookie_extras);
+		v->pend[at].next = v->pend_free;
+		v->pend_free = at;
+		at = next;
+	}
+	frame->cookie = UINT32_MAX; /* answered: a second call does nothing */
+}
+
+void vif_rx_flush(struct port *port)
+{
+	struct vif *v = vif_of(port);
+
+	if (!v->connected || v->broken || v->answered == v->tx.rsp_prod)
+		return;
+	vif_notify(v, v->evtchn_tx, ring_back_push(&v->tx, v->answered));
+}
+
+/* --- frames --------------------------------------------------------------------- */
+static void frame_begin(struct vif *v, struct frame *f, const struct chain *c)
+{
+	f->len = c->total;
+	f->header_len = 0;
+	f->in_port = v->port.id;
+	f->in_generation = v->port.generation;
+	f->domid = v->port.domid;
+	f->nseg = 0;
+	f->csum = CSUM_NONE;
+	f->csum_start = f->csum_offset = 0; /* found by whoever parses the headers */
+	f->gso = GSO_NONE;
+	f->gso_size = 0;
+	f->copy_failed = false;
+	f->next = NULL;
+	if (c->req[0].flags & RING_TX_CSUM_BLANK)
+		f->csum = CSUM_PARTIAL;
+	else if (c->req[0].flags & RING_TX_DATA_VALIDATED)
+		f->csum = CSUM_VALID;
+	if (c->gso_type) {
+		f->gso = c->gso_type == RING_GSO_TCPV4 ? GSO_TCPV4 : GSO_TCPV6;
+		f->gso_size = c->gso_size;
+		f->csum = CSUM_PARTIAL; /* GSO implies it, also when the bit was forgotten */
+	}
+}
+
+/*
+ * Header bytes by copy, the rest as segments. hp_423_tiny_header_slots,
+ * hp_432_gather_bound: at most one copy a slot, and a segment for each slot's
+ * remainder, so the bounds are those of the chain. Bytes are fetched once: the
+ * part of a slot that was copied is not in any segment.
+ */
+static void frame_gather(struct frame *f, const struct chain *c, struct copy_batch *batch)
+{
+	uint32_t want = c->total <= FRAME_HEADER_MAX ? c->total : FRAME_HEADER_COPY;
+
+	for (uint32_t i = 0; i < c->n; i++) {
+		const struct ring_tx_req *r = &c->req[i];
+		uint32_t take = want - f->header_len;
+
+		if (take > r->size)
+			take = r->size;
+		if (take) {
+			copy_from_grant(batch, f->domid, r->gref, r->offset,
+					f->header + f->header_len, (uint16_t)take,
+					&f->copy_failed);
+			f->header_len = (uint16_t)(f->header_len + take);
+		}
+		if (r->size > take)
+			f->seg[f->nseg++] = (struct frame_seg){.gref = r->gref,
+							       .off = (uint16_t)(r->offset + take),
+							       .len = r->size - take};
+	}
+}
+
+static void count_frame(struct port_stats *s, const struct frame *f)
+{
+	s->rx_frames++;
+	s->rx_bytes += f->len;
+	s->rx_gso += f->gso != GSO_NONE;
+	s->rx_partial += f->csum == CSUM_PARTIAL;
+}
+
+size_t vif_rx_burst(struct port *port, struct frame **frames, size_t n, struct copy_batch *batch)
+{
+	struct vif *v = vif_of(port);
+	struct chain c;
+	uint32_t avail;
+	size_t got = 0;
+
+	if (!v->connected || v->broken)
+		return 0;
+	/* hp_039_ring_garbage; one snapshot for the whole burst */
+	if (ring_back_avail(&v->tx, &avail)) {
+		vif_violation(v, "protocol: impossible producer index of the transmit ring");
+		return 0;
+	}
+	while (got < n && avail > 0) {
+		enum chain_end end = read_chain(v, &c, avail);
+		struct frame *f = frames[got];
+
+		if (end == CHAIN_KILL) {
+			vif_violation(v, c.why);
+			break;
+		}
+		v->tx.req_cons += c.n + c.extras;
+		avail -= c.n + c.extras;
+		if (end == CHAIN_ERROR) {
+			port->stats.rx_errors++;
+			answer_chain(v, &c, RING_STATUS_ERROR);
+			continue;
+		}
+		frame_begin(v, f, &c);
+		f->cookie = pend_chain(v, &c);
+		f->cookie_slots = (uint16_t)c.n;
+		f->cookie_extras = (uint16_t)c.extras;
+		frame_gather(f, &c, batch);
+		count_frame(&port->stats, f);
+		got++;
+	}
+	return got;
+}
