@@ -4,10 +4,10 @@
 #include <assert.h>
 
 static const char *const keys[] = {
-	"/qubes-primary-dns",
-	"/qubes-secondary-dns",
-	"/qubes-netvm-primary-dns",
-	"/qubes-netvm-secondary-dns",
+    "/qubes-primary-dns",
+    "/qubes-secondary-dns",
+    "/qubes-netvm-primary-dns",
+    "/qubes-netvm-secondary-dns",
 };
 static_assert(sizeof(keys) / sizeof(keys[0]) == DNS_SERVERS_MAX, "one address a key");
 
@@ -36,8 +36,8 @@ size_t dns_servers(const struct qubesdb *db, struct addr out[DNS_SERVERS_MAX])
 			out[n++] = addr;
 	}
 	if (!any) {
-		out[n++] = (struct addr){ 4, { 10, 139, 1, 1 } };
-		out[n++] = (struct addr){ 4, { 10, 139, 1, 2 } };
+		out[n++] = (struct addr){4, {10, 139, 1, 1}};
+		out[n++] = (struct addr){4, {10, 139, 1, 2}};
 	}
 	return n;
 }

@@ -95,7 +95,7 @@ static bool groups_expand(struct groups *g)
 
 static bool groups_parse(const char *text, size_t len, uint8_t out[2 * GROUPS])
 {
-	struct groups g = { .gap = SIZE_MAX };
+	struct groups g = {.gap = SIZE_MAX};
 	size_t at = 0;
 
 	if (len >= 2 && text[0] == ':' && text[1] == ':') {
@@ -124,7 +124,7 @@ static bool groups_parse(const char *text, size_t len, uint8_t out[2 * GROUPS])
 
 int addr_parse(const char *text, size_t len, struct addr *out)
 {
-	struct addr addr = { 0 };
+	struct addr addr = {0};
 
 	if (quad_parse(text, len, addr.bytes)) {
 		addr.family = 4;
@@ -157,7 +157,7 @@ static void longest_zeros(const uint16_t group[GROUPS], unsigned int *start, uns
 
 static void format6(const uint8_t *bytes, char buf[ADDR_STRLEN])
 {
-	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	uint16_t group[GROUPS];
 	unsigned int start, end;
 	size_t at = 0;

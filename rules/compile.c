@@ -81,7 +81,7 @@ static int compare_words(const void *a, const void *b)
 /* Put the addresses of the family into the pool, sorted and distinct. */
 static struct slice pool_add(struct policy *p, const struct addr *addrs, size_t n)
 {
-	struct slice s = { .first = (uint32_t)p->pool_count, .resolved = true };
+	struct slice s = {.first = (uint32_t)p->pool_count, .resolved = true};
 	struct words *set = p->pool + s.first;
 	uint32_t found = 0;
 
@@ -98,7 +98,7 @@ static struct slice pool_add(struct policy *p, const struct addr *addrs, size_t 
 
 static struct words mask_of(unsigned int len)
 {
-	uint8_t bytes[16] = { 0 };
+	uint8_t bytes[16] = {0};
 
 	memset(bytes, 0xff, len / 8);
 	if (len % 8 != 0)
@@ -116,8 +116,7 @@ static void set_prefix(struct matcher *m, struct words net, uint8_t len)
 static void set_never(struct matcher *m)
 {
 	*m = (struct matcher){
-		.action = m->action, .flags = m->flags & MATCH_UNRESOLVED, .key = m->key
-	};
+	    .action = m->action, .flags = m->flags & MATCH_UNRESOLVED, .key = m->key};
 }
 
 /* Destination is one of a slice, in the canonical form. */
@@ -147,15 +146,15 @@ static struct slice dns_slice(struct compiler *c, const struct rule *rule)
 {
 	struct policy *p = c->p;
 	struct words net = words_of(rule->net, p->family), mask = mask_of(rule->prefix_len);
-	struct slice s = { .first = (uint32_t)p->pool_count };
+	struct slice s = {.first = (uint32_t)p->pool_count};
 
 	if (rule->dst == DST_ANY || (rule->dst == DST_NAME && !c->name[rule->name].resolved))
 		return c->dns;
 	for (uint32_t i = 0; i < c->dns.count; i++) {
 		struct words w = p->pool[c->dns.first + i];
 
-		if (rule->dst == DST_NAME ? !slice_has(p, c->name[rule->name], &w) :
-					    (((w.w[0] ^ net.w[0]) & mask.w[0]) != 0 ||
+		if (rule->dst == DST_NAME ? !slice_has(p, c->name[rule->name], &w)
+					  : (((w.w[0] ^ net.w[0]) & mask.w[0]) != 0 ||
 					     ((w.w[1] ^ net.w[1]) & mask.w[1]) != 0))
 			continue;
 		assert(p->pool_count < c->pool_size);
@@ -278,7 +277,7 @@ static int build(struct compiler *c, const struct policy_env *env)
 
 int policy_compile(struct policy **out, const struct ruleset *rs, const struct policy_env *env)
 {
-	struct compiler c = { .rs = rs, .p = calloc(1, sizeof(struct policy)) };
+	struct compiler c = {.rs = rs, .p = calloc(1, sizeof(struct policy))};
 	int ret = c.p == NULL ? -ENOMEM : build(&c, env);
 
 	free(c.answer);

@@ -19,7 +19,7 @@ static_assert(sizeof(struct matcher) == 56, "a matcher fits one cache line");
 
 struct words words_of(const uint8_t *bytes, uint8_t family)
 {
-	struct words words = { { 0, 0 } };
+	struct words words = {{0, 0}};
 
 	memcpy(words.w, bytes, family == 4 ? 4 : 16);
 	return words;

@@ -53,8 +53,8 @@ static bool is_name(const char *text, size_t len)
 	for (size_t i = 0; i < len; i++) {
 		char c = fold(text[i]);
 
-		if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-' &&
-		    c != '.' && c != '_')
+		if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-' && c != '.' &&
+		    c != '_')
 			return false;
 	}
 	return true;
@@ -109,7 +109,7 @@ static struct name *add_name(struct names *n, const char *text, size_t len)
 		return NULL;
 	n->name = grown;
 	name = &grown[n->count];
-	*name = (struct name){ .text = malloc(len + 1) };
+	*name = (struct name){.text = malloc(len + 1)};
 	if (name->text == NULL)
 		return NULL;
 	for (size_t i = 0; i < len; i++)

@@ -13,7 +13,7 @@
 #define LINE_MAX_ 1024
 #define SHOW_MAX  16 /* addresses of a set in one line */
 
-static_assert(SHOW_MAX *(ADDR_STRLEN + 1) + 256 < LINE_MAX_, "a line fits");
+static_assert(SHOW_MAX * (ADDR_STRLEN + 1) + 256 < LINE_MAX_, "a line fits");
 
 struct line {
 	char text[LINE_MAX_];
@@ -40,7 +40,7 @@ static const char *action_name(uint8_t action)
 
 static void add_address(struct line *line, const struct policy *p, const struct words *w)
 {
-	struct addr addr = { .family = p->family };
+	struct addr addr = {.family = p->family};
 	char buf[ADDR_STRLEN];
 
 	memcpy(addr.bytes, w->w, addr_len(&addr));
@@ -78,13 +78,13 @@ static void add_protocol(struct line *line, const struct matcher *m)
 void policy_print(const struct policy *p, void (*line)(void *arg, const char *text), void *arg)
 {
 	if (p == NULL || p->malformed) {
-		line(arg, p == NULL ? "none: drop everything silently" :
-				      "malformed: drop everything");
+		line(arg,
+		     p == NULL ? "none: drop everything silently" : "malformed: drop everything");
 		return;
 	}
 	for (size_t i = 0; i < p->rule_count; i++) {
 		const struct matcher *m = &p->rule[i];
-		struct line out = { .len = 0 };
+		struct line out = {.len = 0};
 
 		add(&out, "%s %s", p->keys + m->key, action_name(m->action));
 		if (m->protos == 0) {
@@ -117,9 +117,9 @@ const char *policy_key(const struct policy *p, uint32_t index, char buf[RULE_KEY
 const char *rule_verdict_name(enum rule_verdict v)
 {
 	static const char *const names[] = {
-		[RULE_ACCEPT] = "accept",
-		[RULE_REJECT] = "reject",
-		[RULE_DROP] = "drop",
+	    [RULE_ACCEPT] = "accept",
+	    [RULE_REJECT] = "reject",
+	    [RULE_DROP] = "drop",
 	};
 	static_assert(sizeof(names) / sizeof(names[0]) == RULE_DROP + 1, "a name each");
 

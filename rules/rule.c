@@ -39,7 +39,7 @@ enum option {
 	OPT_COUNT
 };
 
-#define BIT(opt) (1u << (opt))
+#define BIT(opt)    (1u << (opt))
 #define DST_OPTIONS (BIT(OPT_DST4) | BIT(OPT_DST6) | BIT(OPT_DSTHOST))
 
 struct reader {
@@ -142,7 +142,7 @@ static bool read_dst(struct reader *r, const struct word *value, const char *opt
 		struct word tail;
 
 		host.len = (size_t)(slash - value->text);
-		tail = (struct word){ slash + 1, value->len - host.len - 1 };
+		tail = (struct word){slash + 1, value->len - host.len - 1};
 		len = number(&tail, 3, true, bits);
 	}
 	if (addr_parse(host.text, host.len, &addr) != 0 || addr.family != family) {
@@ -266,19 +266,19 @@ static const struct {
 	const char *name;
 	bool (*read)(struct reader *r, const struct word *value);
 } options[] = {
-	[OPT_ACTION] = { "action", read_action },
-	[OPT_DST4] = { "dst4", read_dst4 },
-	[OPT_DST6] = { "dst6", read_dst6 },
-	[OPT_DSTHOST] = { "dsthost", read_dsthost },
-	[OPT_PROTO] = { "proto", read_proto },
-	[OPT_SPECIALTARGET] = { "specialtarget", read_specialtarget },
-	[OPT_DSTPORTS] = { "dstports", read_dstports },
-	[OPT_ICMPTYPE] = { "icmptype", read_icmptype },
+    [OPT_ACTION] = {"action", read_action},
+    [OPT_DST4] = {"dst4", read_dst4},
+    [OPT_DST6] = {"dst6", read_dst6},
+    [OPT_DSTHOST] = {"dsthost", read_dsthost},
+    [OPT_PROTO] = {"proto", read_proto},
+    [OPT_SPECIALTARGET] = {"specialtarget", read_specialtarget},
+    [OPT_DSTPORTS] = {"dstports", read_dstports},
+    [OPT_ICMPTYPE] = {"icmptype", read_icmptype},
 };
 static_assert(sizeof(options) / sizeof(options[0]) == OPT_COUNT, "a reader for every option");
 
 /* In the published specification or in dom0's own files, never in QubesDB (R3). */
-static const char *const never_valid[] = { "expire", "comment", "dpi" };
+static const char *const never_valid[] = {"expire", "comment", "dpi"};
 
 /* --- one option, all options -------------------------------------------------- */
 
@@ -307,7 +307,7 @@ static void read_option(struct reader *r, const struct word *w)
 		return;
 	}
 	name.len = (size_t)(equals - w->text);
-	value = (struct word){ equals + 1, w->len - name.len - 1 };
+	value = (struct word){equals + 1, w->len - name.len - 1};
 	for (opt = 0; opt < OPT_COUNT && !word_is(&name, options[opt].name); opt++)
 		;
 	if (opt == OPT_COUNT) {
@@ -400,16 +400,16 @@ static bool check_bytes(struct rule_sink *sink, const char *value, size_t len)
 void rule_parse(struct rule_sink *sink, uint8_t family, const char *value, size_t len,
 		struct rule *rule, struct rule_name *name)
 {
-	struct reader r = { .sink = sink, .family = family, .rule = rule, .name = name };
+	struct reader r = {.sink = sink, .family = family, .rule = rule, .name = name};
 	size_t at = 0;
 
-	*rule = (struct rule){ .dst = DST_ANY, .protos = PROTO_ALL, .high = RANGE_ALL };
+	*rule = (struct rule){.dst = DST_ANY, .protos = PROTO_ALL, .high = RANGE_ALL};
 	if (!check_bytes(sink, value, len))
 		return;
 	while (at < len) {
 		const char *space = memchr(value + at, ' ', len - at);
 		size_t end = space != NULL ? (size_t)(space - value) : len;
-		struct word w = { value + at, end - at };
+		struct word w = {value + at, end - at};
 
 		read_option(&r, &w);
 		at = end + 1;

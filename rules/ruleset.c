@@ -47,7 +47,7 @@ static void classify(struct entry *e, const struct rule_pair *pair, size_t order
 	const char *key = pair->key;
 	size_t digits = strspn(key, "0123456789"), zeros = strspn(key, "0");
 
-	*e = (struct entry){ .pair = pair, .order = order, .key_len = strlen(key) };
+	*e = (struct entry){.pair = pair, .order = order, .key_len = strlen(key)};
 	if (strcmp(key, "policy") == 0) {
 		e->kind = KEY_POLICY;
 	} else if (digits == e->key_len && digits >= KEY_DIGITS_MIN && digits < RULE_KEY_MAX) {
@@ -129,7 +129,7 @@ static void walk_policy(struct walk *w, const struct entry *e, bool repeated)
 
 static void walk_rule(struct walk *w, const struct entry *e, const struct entry *before)
 {
-	struct rule_name name = { NULL, 0 };
+	struct rule_name name = {NULL, 0};
 	struct rule rule;
 
 	set_key(w->sink, e);
@@ -221,8 +221,7 @@ static int collect_names(struct ruleset *rs)
 	}
 	for (size_t i = 0; i < rs->rule_count; i++)
 		if (rs->rule[i].dst == DST_NAME)
-			found[n++] = (struct found_name){ rs->text + rs->rule[i].name,
-							  &rs->rule[i] };
+			found[n++] = (struct found_name){rs->text + rs->rule[i].name, &rs->rule[i]};
 	qsort(found, n, sizeof(*found), compare_names);
 	for (size_t i = 0; i < n; i++) {
 		if (i == 0 || compare_names(&found[i - 1], &found[i]) != 0)
@@ -289,9 +288,9 @@ static void keep_first(void *arg, const struct rule_error *err)
 int ruleset_parse(struct ruleset **out, uint8_t family, const struct rule_pair *pairs, size_t n,
 		  struct rule_error *err)
 {
-	struct first_problem first = { err, false };
-	struct rule_sink sink = { .report = keep_first, .arg = &first };
-	struct walk w = { .sink = &sink, .family = family, .first_only = true };
+	struct first_problem first = {err, false};
+	struct rule_sink sink = {.report = keep_first, .arg = &first};
+	struct walk w = {.sink = &sink, .family = family, .first_only = true};
 	struct ruleset *rs = NULL;
 	struct entry *entry;
 	size_t rules;
@@ -321,8 +320,8 @@ int ruleset_parse(struct ruleset **out, uint8_t family, const struct rule_pair *
 size_t ruleset_check(uint8_t family, const struct rule_pair *pairs, size_t n,
 		     void (*report)(void *arg, const struct rule_error *err), void *arg)
 {
-	struct rule_sink sink = { .report = report, .arg = arg };
-	struct walk w = { .sink = &sink, .family = family };
+	struct rule_sink sink = {.report = report, .arg = arg};
+	struct walk w = {.sink = &sink, .family = family};
 	struct entry *entry;
 	size_t rules;
 

@@ -58,7 +58,7 @@ struct rule_sink {
 
 /** rule_problem() - report one problem of sink->key */
 __attribute__((format(printf, 2, 3))) void rule_problem(struct rule_sink *sink, const char *format,
-							 ...);
+							...);
 
 /** A dsthost inside the value that was parsed. */
 struct rule_name {

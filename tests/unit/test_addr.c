@@ -12,85 +12,84 @@ static const struct {
 	const char *text;
 	const char *want; /* canonical form; NULL: not an address */
 } cases[] = {
-	{ "0.0.0.0", "0.0.0.0" },
-	{ "10.137.0.5", "10.137.0.5" },
-	{ "255.255.255.255", "255.255.255.255" },
-	{ "", NULL },
-	{ "1", NULL },
-	{ "1.2.3", NULL },
-	{ "1.2.3.", NULL },
-	{ "1.2.3.4.", NULL },
-	{ "1.2.3.4.5", NULL },
-	{ ".1.2.3.4", NULL },
-	{ "1..2.3", NULL },
-	{ "1.2.3.256", NULL },
-	{ "1.2.3.2560", NULL },
-	{ "1.2.3.99999999999999999999", NULL },
-	{ "01.2.3.4", NULL },
-	{ "1.2.3.04", NULL },
-	{ "1.2.3.00", NULL },
-	{ "1.2.3.+4", NULL },
-	{ "1.2.3.-4", NULL },
-	{ "1.2.3.0x4", NULL },
-	{ " 1.2.3.4", NULL },
-	{ "1.2.3.4 ", NULL },
-	{ "1.2.3.4/32", NULL },
-	{ "1,2,3,4", NULL },
-	/* RFC 4291 2.2 in, RFC 5952 out */
-	{ "::", "::" },
-	{ "::1", "::1" },
-	{ "1::", "1::" },
-	{ "2001:db8::1", "2001:db8::1" },
-	{ "2001:DB8:0:0:0:0:0:1", "2001:db8::1" },
-	{ "2001:0db8:0000:0000:0000:0000:0000:0001", "2001:db8::1" },
-	{ "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8" },
-	{ "1:2:3:4:5:6:7::", "1:2:3:4:5:6:7:0" },
-	{ "::2:3:4:5:6:7:8", "0:2:3:4:5:6:7:8" },
-	{ "2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1" },
-	{ "2001:0:0:1:0:0:0:1", "2001:0:0:1::1" },
-	{ "2001:db8:0:0:1:0:0:1", "2001:db8::1:0:0:1" },
-	{ "0:0:1:0:0:0:0:0", "0:0:1::" },
-	{ "fd09:24ef:4179::a89:5", "fd09:24ef:4179::a89:5" },
-	{ "::ffff:1.2.3.4", "::ffff:1.2.3.4" },
-	{ "::ffff:102:304", "::ffff:1.2.3.4" },
-	{ "::FFFF:255.255.255.255", "::ffff:255.255.255.255" },
-	{ "64:ff9b::192.0.2.33", "64:ff9b::c000:221" },
-	{ "1:2:3:4:5:6:1.2.3.4", "1:2:3:4:5:6:102:304" },
-	{ "::1.2.3.4", "::102:304" },
-	{ "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
-	  "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff" },
-	{ ":", NULL },
-	{ ":::", NULL },
-	{ "::::", NULL },
-	{ ":1", NULL },
-	{ "1:", NULL },
-	{ "1:2:3:4:5:6:7", NULL },
-	{ "1:2:3:4:5:6:7:", NULL },
-	{ ":1:2:3:4:5:6:7", NULL },
-	{ "1:2:3:4:5:6:7:8:", NULL },
-	{ "1:2:3:4:5:6:7:8::", NULL },
-	{ "::1:2:3:4:5:6:7:8", NULL },
-	{ "1:2:3:4:5:6:7:8:9", NULL },
-	{ "1::2::3", NULL },
-	{ "1:::2", NULL },
-	{ "12345::", NULL },
-	{ "00001::", NULL },
-	{ "g::", NULL },
-	{ "::1%eth0", NULL },
-	{ "[::1]", NULL },
-	{ "::1/128", NULL },
-	{ "::1.2.3", NULL },
-	{ "::01.2.3.4", NULL },
-	{ "::1.2.3.4:5", NULL },
-	{ "1.2.3.4::", NULL },
-	{ "1:2:3:4:5:6:7:1.2.3.4", NULL },
-	{ "::abcd.2.3.4", NULL },
+    {"0.0.0.0", "0.0.0.0"},
+    {"10.137.0.5", "10.137.0.5"},
+    {"255.255.255.255", "255.255.255.255"},
+    {"", NULL},
+    {"1", NULL},
+    {"1.2.3", NULL},
+    {"1.2.3.", NULL},
+    {"1.2.3.4.", NULL},
+    {"1.2.3.4.5", NULL},
+    {".1.2.3.4", NULL},
+    {"1..2.3", NULL},
+    {"1.2.3.256", NULL},
+    {"1.2.3.2560", NULL},
+    {"1.2.3.99999999999999999999", NULL},
+    {"01.2.3.4", NULL},
+    {"1.2.3.04", NULL},
+    {"1.2.3.00", NULL},
+    {"1.2.3.+4", NULL},
+    {"1.2.3.-4", NULL},
+    {"1.2.3.0x4", NULL},
+    {" 1.2.3.4", NULL},
+    {"1.2.3.4 ", NULL},
+    {"1.2.3.4/32", NULL},
+    {"1,2,3,4", NULL},
+    /* RFC 4291 2.2 in, RFC 5952 out */
+    {"::", "::"},
+    {"::1", "::1"},
+    {"1::", "1::"},
+    {"2001:db8::1", "2001:db8::1"},
+    {"2001:DB8:0:0:0:0:0:1", "2001:db8::1"},
+    {"2001:0db8:0000:0000:0000:0000:0000:0001", "2001:db8::1"},
+    {"1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8"},
+    {"1:2:3:4:5:6:7::", "1:2:3:4:5:6:7:0"},
+    {"::2:3:4:5:6:7:8", "0:2:3:4:5:6:7:8"},
+    {"2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"},
+    {"2001:0:0:1:0:0:0:1", "2001:0:0:1::1"},
+    {"2001:db8:0:0:1:0:0:1", "2001:db8::1:0:0:1"},
+    {"0:0:1:0:0:0:0:0", "0:0:1::"},
+    {"fd09:24ef:4179::a89:5", "fd09:24ef:4179::a89:5"},
+    {"::ffff:1.2.3.4", "::ffff:1.2.3.4"},
+    {"::ffff:102:304", "::ffff:1.2.3.4"},
+    {"::FFFF:255.255.255.255", "::ffff:255.255.255.255"},
+    {"64:ff9b::192.0.2.33", "64:ff9b::c000:221"},
+    {"1:2:3:4:5:6:1.2.3.4", "1:2:3:4:5:6:102:304"},
+    {"::1.2.3.4", "::102:304"},
+    {"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"},
+    {":", NULL},
+    {":::", NULL},
+    {"::::", NULL},
+    {":1", NULL},
+    {"1:", NULL},
+    {"1:2:3:4:5:6:7", NULL},
+    {"1:2:3:4:5:6:7:", NULL},
+    {":1:2:3:4:5:6:7", NULL},
+    {"1:2:3:4:5:6:7:8:", NULL},
+    {"1:2:3:4:5:6:7:8::", NULL},
+    {"::1:2:3:4:5:6:7:8", NULL},
+    {"1:2:3:4:5:6:7:8:9", NULL},
+    {"1::2::3", NULL},
+    {"1:::2", NULL},
+    {"12345::", NULL},
+    {"00001::", NULL},
+    {"g::", NULL},
+    {"::1%eth0", NULL},
+    {"[::1]", NULL},
+    {"::1/128", NULL},
+    {"::1.2.3", NULL},
+    {"::01.2.3.4", NULL},
+    {"::1.2.3.4:5", NULL},
+    {"1.2.3.4::", NULL},
+    {"1:2:3:4:5:6:7:1.2.3.4", NULL},
+    {"::abcd.2.3.4", NULL},
 };
 
 static void test_table(void)
 {
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct addr addr = { .family = 99 }, again;
+		struct addr addr = {.family = 99}, again;
 		char buf[ADDR_STRLEN];
 		int ret = addr_parse(cases[i].text, strlen(cases[i].text), &addr);
 
@@ -121,7 +120,7 @@ static void test_length(void)
 	CHECK_STR(addr_format(&addr, buf), "::1");
 
 	test_case("addr_len and addr_equal");
-	other = (struct addr){ 0 };
+	other = (struct addr){0};
 	CHECK_INT(addr_len(&addr), 16);
 	CHECK_INT(addr_len(&other), 0);
 	CHECK_STR(addr_format(&other, buf), "none");
@@ -141,12 +140,12 @@ static void test_length(void)
 /* The library's reader is the reference for what dom0 passes (inet_pton). */
 static bool library(const char *text, struct addr *out)
 {
-	*out = (struct addr){ 0 };
+	*out = (struct addr){0};
 	if (inet_pton(AF_INET, text, out->bytes) == 1) {
 		out->family = 4;
 		return true;
 	}
-	*out = (struct addr){ .family = 6 };
+	*out = (struct addr){.family = 6};
 	return inet_pton(AF_INET6, text, out->bytes) == 1;
 }
 
@@ -195,7 +194,7 @@ static void test_format(void)
 	test_case("format is the inverse of parse");
 	srand(2);
 	for (unsigned int round = 0; round < 100000; round++) {
-		struct addr addr = { .family = rand() % 2 ? 4 : 6 }, back;
+		struct addr addr = {.family = rand() % 2 ? 4 : 6}, back;
 		char buf[ADDR_STRLEN], lib[ADDR_STRLEN];
 
 		for (size_t i = 0; i < addr_len(&addr); i++)
@@ -218,16 +217,16 @@ static void test_escape(void)
 		size_t len, size;
 		const char *want;
 	} rows[] = {
-		{ "plain", 5, 64, "plain" },
-		{ "", 0, 64, "" },
-		{ "a\tb", 3, 64, "a\\x09b" },
-		{ "a\0b", 3, 64, "a\\x00b" },
-		{ "\x1b[31m", 5, 64, "\\x1b[31m" },
-		{ "\xff\x80", 2, 64, "\\xff\\x80" },
-		{ "q\"\\", 3, 64, "q\\x22\\x5c" },
-		{ "1234567", 7, 8, "1234567" },
-		{ "12345678", 8, 8, "1234..." },
-		{ "12\n4567", 7, 8, "12..." }, /* never inside an escape */
+	    {"plain", 5, 64, "plain"},
+	    {"", 0, 64, ""},
+	    {"a\tb", 3, 64, "a\\x09b"},
+	    {"a\0b", 3, 64, "a\\x00b"},
+	    {"\x1b[31m", 5, 64, "\\x1b[31m"},
+	    {"\xff\x80", 2, 64, "\\xff\\x80"},
+	    {"q\"\\", 3, 64, "q\\x22\\x5c"},
+	    {"1234567", 7, 8, "1234567"},
+	    {"12345678", 8, 8, "1234..."},
+	    {"12\n4567", 7, 8, "12..."}, /* never inside an escape */
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {

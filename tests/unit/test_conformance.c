@@ -45,7 +45,7 @@ static size_t read_tree(char *tree, struct rule_pair *pairs)
 		if (!CHECK(equals != NULL))
 			return 0;
 		*equals = '\0';
-		pairs[i] = (struct rule_pair){ part[i], equals + 1, strlen(equals + 1) };
+		pairs[i] = (struct rule_pair){part[i], equals + 1, strlen(equals + 1)};
 	}
 	return n;
 }
@@ -67,7 +67,7 @@ static bool read_packet(char *text, uint8_t family, struct addr *dst, struct rul
 	if (!CHECK(n >= 2) || !CHECK(addr_parse(part[1], strlen(part[1]), dst) == 0) ||
 	    !CHECK(dst->family == family))
 		return false;
-	*pkt = (struct rule_packet){ .dst = dst->bytes };
+	*pkt = (struct rule_packet){.dst = dst->bytes};
 	if (strcmp(part[0], "tcp") == 0 || strcmp(part[0], "udp") == 0) {
 		pkt->proto = part[0][0] == 't' ? 6 : 17;
 		pkt->dport = (uint16_t)strtoul(n > 2 ? part[2] : "", NULL, 10);
@@ -92,10 +92,9 @@ static void nothing(void *arg, const struct rule_error *err)
 static struct policy *make_policy(char *tree, uint8_t family, struct names *names)
 {
 	static struct rule_pair pairs[PAIR_COUNT];
-	struct addr dns[2] = { { 4, { 10, 139, 1, 1 } }, { 4, { 10, 139, 1, 2 } } };
+	struct addr dns[2] = {{4, {10, 139, 1, 1}}, {4, {10, 139, 1, 2}}};
 	struct policy_env env = {
-		.dns = dns, .dns_count = 2, .lookup = names_lookup, .lookup_arg = names
-	};
+	    .dns = dns, .dns_count = 2, .lookup = names_lookup, .lookup_arg = names};
 	struct ruleset *rs = NULL;
 	struct policy *p = NULL;
 	size_t n;
