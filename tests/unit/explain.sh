@@ -178,7 +178,7 @@ problems() {
 	# One bad source never touches another (R10).
 	expect 0 '"rule": "0000"' '^$' explain --db "$db" 10.137.0.5 tcp 1.2.3.4 80
 	printf '/qubes-firewall/a\tb/policy = drop\n' >"$db"
-	expect '[12]' '' '' check --db "$db"
+	expect 2 '^$' "$db:1: " check --db "$db"
 	expect 2 '^$' '--db FILE' check
 	expect 2 '^$' '--db FILE' check --db "$db" more
 	expect 2 '^$' 'missing' check --db "$dir/missing"
