@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# shellcheck shell=dash disable=SC3043 # dash has local
+# Functions for scenarios in the lab's dom0: domains, commands in guests, results.
+# Sourced by init; a scenario is a shell text that runs after it.
+
+FW_VARIANT=ringfence
+passed=0
+failed=0
+
+now_ms()
+{
+	local up rest
+
+	read -r up rest </proc/uptime
+	echo "${up%.*}${up#*.}0"
+}
+
+# A line for the host, and for whoever watches the console.
+report()
+{
+	printf '%s\n' "$*" >/dev/ttyS1
+	printf '%s\n' "$*"
+}
+
+note()
+{
+	local up rest
+
+	read -r up rest </proc/uptime
+	report "# $* (at ${up%?} s)"
+}
+
+# send_file NAME FILE: the host stores it next to the console log.
+send_file()
+{
+	[ -s "$2" ] || return 0
+	{
+		echo "@file $1"
+		gzip -c "$2" | base64
+		echo "@endfile"
+	} >/dev/ttyS1
+}
+
+# --- guests -------------------------------------------------------------------
+domid()
+{
+	xl domid "$1" 2>/dev/null
+}
+
+# write_config NAME ROLE MEMORY VIF EXTRA
+write_config()
+{
+	local image=guest
+
+	[ "$2" = fw ] && image=fw
+	cat >"/run/lab/$1.cfg" <<-END
+	name="$1"
+	type="pv"
+	kernel="/lab/vmlinux"
+	ramdisk="/lab/$image.cpio"
+	extra="console=hvc0 quiet loglevel=3 rdinit=/init role=$2 $5"
+	memory=$3
+	vcpus=1
+	on_crash="preserve"
+	vif=[$4]
+	END
+	case $2 in net | stock) echo 'driver_domain=1' >>"/run/lab/$1.cfg" ;; esac
+}
+
+vif_of()
+{
+	echo "backend=$1,ip=$2,mac=$3,script=vif-lab"
+}
+
+app_ip() { echo "10.137.0.$((4 + $1))"; }
+app_mac() { printf '00:16:3e:5e:6c:%02x' $((1 + $1)); }
+app_vif() { vif_of fw "$(app_ip "$1")" "$(app_mac "$1")"; }
+
+config_net() { write_config net net 256 '' ''; }
+
+# config_fw [EXTRA]
+config_fw()
+{
+	local role=fw
+
+	[ "$FW_VARIANT" = stock ] && role=stock
+	write_config fw $role 192 "\"$(vif_of net 10.137.0.4 00:16:3e:5e:6c:00)\"" \
+		"ip=10.137.0.4 gw=10.137.0.1 $1"
+}
+
+# config_app N [EXTRA [no-vif]]: the even ones use ARP.
+config_app()
+{
+	local neigh=static vif
+
+	[ $(($1 % 2)) = 0 ] && neigh=arp
+	vif="\"$(app_vif "$1")\""
+	[ "${3:-}" = no-vif ] && vif=''
+	write_config "app$1" app 160 "$vif" "ip=$(app_ip "$1") gw=10.137.0.4 neigh=$neigh ${2:-}"
+}
+
+# start NAME: create it from its configuration and wait for its agent.
+start()
+{
+	create "$1" && wait_ready "$1"
+}
+
+create()
+{
+	: >"/var/log/xen/guest-$1.log"
+	xl create -q "/run/lab/$1.cfg" >"/run/lab/create-$1.log" 2>&1 || {
+		echo "xl create $1 failed: $(tail -n 5 "/run/lab/create-$1.log")"
+		return 1
+	}
+}
+
+wait_ready()
+{
+	wait_for 60 grep -qa '^@ready' "/var/log/xen/guest-$1.log" || {
+		echo "domain $1 did not come up: $(tail -n 5 "/var/log/xen/guest-$1.log")"
+		return 1
+	}
+}
+
+# wait_for SECONDS COMMAND...: until it succeeds.
+wait_for()
+{
+	local end
+
+	end=$(($(now_ms) + $1 * 1000))
+	shift
+	until "$@" >/dev/null 2>&1; do
+		[ "$(now_ms)" -lt "$end" ] || return 1
+		usleep 100000
+	done
+}
+
+# guest_bg NAME COMMAND [SECONDS]: start it there and print its id.
+guest_bg()
+{
+	local id tty limit=${3:-20}
+
+	id=$(cut -c 1-8 /proc/sys/kernel/random/uuid)
+	tty=$(xenstore-read "/local/domain/$(domid "$1")/console/tty") || return 1
+	printf '@run %s %s %s\n' "$id" "$limit" "$(printf '%s\n' "$2" | base64 -w 0)" >"$tty"
+	echo "$id"
+}
+
+# guest_wait NAME ID [SECONDS]: its output; returns its status, 250 without one.
+guest_wait()
+{
+	local log=/var/log/xen/guest-$1.log end
+
+	wait_for "${3:-25}" grep -qa "^@end $2 " "$log" || {
+		echo "no answer from $1"
+		return 250
+	}
+	sed -n "s/^@o $2 //p" "$log" | tr -d '\r'
+	end=$(sed -n "s/^@end $2 \([0-9]*\).*/\1/p" "$log" | head -n 1)
+	return "$end"
+}
+
+# guest NAME COMMAND [SECONDS]
+guest()
+{
+	local id
+
+	id=$(guest_bg "$1" "$2" "${3:-20}") || {
+		echo "domain $1 is not there"
+		return 251
+	}
+	guest_wait "$1" "$id" $((${3:-20} + 5))
+}
+
+# --- results ------------------------------------------------------------------
+# check NAME FUNCTION [ARGS]: one scenario; its output is shown when it fails.
+check()
+{
+	local name=$1 begin took
+
+	shift
+	begin=$(now_ms)
+	if "$@" >/run/lab/out 2>&1; then
+		took=$(($(now_ms) - begin))
+		passed=$((passed + 1))
+		report "ok - $name ($((took / 1000)).$((took % 1000 / 100)) s)"
+	else
+		failed=$((failed + 1))
+		report "not ok - $name"
+		sed 's/^/#   /' /run/lab/out | tail -n 40 >/dev/ttyS1
+		cat /run/lab/out
+	fi
+}
+
+# Everything a person needs after a failure.
+send_evidence()
+{
+	local f name
+
+	for f in /var/log/xen/*.log /run/lab/*.log; do
+		[ -f "$f" ] || continue
+		tail -c 60000 "$f" >/run/lab/.tail
+		send_file "${f##*/}" /run/lab/.tail
+	done
+	xenstore-ls -f >/run/lab/.tail 2>&1
+	send_file xenstore.txt /run/lab/.tail
+	xl list >/run/lab/.tail 2>&1
+	send_file xl-list.txt /run/lab/.tail
+	for name in net app1 app2; do
+		guest "$name" 'head -c 150000 /run/cap.pcap | gzip -c | base64' 20 >/run/lab/.b64 || continue
+		base64 -d </run/lab/.b64 2>/dev/null | gunzip -c >"/run/lab/.pcap" 2>/dev/null
+		send_file "$name.pcap" /run/lab/.pcap
+	done
+}
