@@ -31,10 +31,10 @@ static int64_t clock_ms(void)
 }
 
 /* Return: a socket that has sent the request, or -errno. */
-static int ask(const char *path)
+static int ask(const char *path, int timeout_ms)
 {
 	static const char request[] = "status\n";
-	struct timeval limit = {.tv_sec = TIMEOUT_MS / 1000};
+	struct timeval limit = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	ssize_t sent;
 	int fd, ret;
@@ -126,32 +126,32 @@ static int print_reply(const char *path, const char *text, size_t len)
 	return code;
 }
 
-static void explain_failure(const char *path, int error)
+static void explain_failure(const char *path, int error, int timeout_ms)
 {
 	if (error == ENOENT || error == ECONNREFUSED)
 		tool_error("status: %s: %s: no ringfenced runs there", path, strerror(error));
 	else if (error == ETIMEDOUT)
-		tool_error("status: %s: no answer in %d s", path, TIMEOUT_MS / 1000);
+		tool_error("status: %s: no answer in %g s", path, timeout_ms / 1000.0);
 	else
 		tool_error("status: %s: %s", path, strerror(error));
 }
 
-static int status(const char *path)
+static int status(const char *path, int timeout_ms)
 {
-	int64_t deadline_ms = clock_ms() + TIMEOUT_MS;
+	int64_t deadline_ms = clock_ms() + timeout_ms;
 	char *text = NULL;
 	ssize_t len;
 	int fd, code;
 
-	fd = ask(path);
+	fd = ask(path, timeout_ms);
 	if (fd < 0) {
-		explain_failure(path, -fd);
+		explain_failure(path, -fd, timeout_ms);
 		return TOOL_NO;
 	}
 	len = read_reply(fd, deadline_ms, &text);
 	close(fd);
 	if (len < 0) {
-		explain_failure(path, (int)-len);
+		explain_failure(path, (int)-len, timeout_ms);
 		return TOOL_NO;
 	}
 	code = print_reply(path, text, (size_t)len);
@@ -180,5 +180,5 @@ int tool_status(int argc, char **argv)
 		tool_error("status: takes no arguments but --control PATH");
 		return TOOL_USAGE;
 	}
-	return status(path);
+	return status(path, TIMEOUT_MS);
 }
