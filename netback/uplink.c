@@ -23,9 +23,9 @@
  * there is a pause that doubles from 1 s to 64 s, and 30 connects a minute are
  * the most there are (rules 14 and 20 of hostile-peers.md).
  *
- * While connected a step is due each second: it sees a violation that the data
- * path found (which must not close anything itself: hp_090) and refills the
- * budget of malformed packets.
+ * The data path closes nothing itself (hp_090_kill_during_batch): it notes what it
+ * found and asks for a step. The first malformed packet asks for one, too, which
+ * sets the time when the budget of such packets is full again.
  */
 #include "netback/uplink.h"
 
@@ -33,7 +33,8 @@
 #include <stdlib.h>
 #include <syslog.h>
 
-#define STEP_MS 1000u
+#define STEP_MS 1000u /* to look again where no event can be expected */
+#define REFILL_MS 1000u
 #define BACKOFF_MIN_MS 1000u
 #define BACKOFF_MAX_MS 64000u
 #define WINDOW_MS 60000u
@@ -75,6 +76,7 @@ void uplink_break(struct uplink *u, const char *reason)
 	u->broken = true;
 	u->port.reason = reason;
 	u->port.stats.violations++;
+	device_wants_step(u->env, &u->port);
 }
 
 /* Pause before the next connect. */
@@ -175,8 +177,9 @@ static int connect_device(struct uplink *u, const struct uplink_nodes *n)
 
 	u->port.domid = n->backend_domid;
 	memcpy(u->backend, n->backend, sizeof(u->backend));
-	u->port.reason = "the backend does not copy (feature-rx-copy)";
 	err = uplink_bus_features(u, n->backend);
+	u->port.reason = err == -EOPNOTSUPP ? "the backend does not copy (feature-rx-copy)"
+					    : "the backend's features cannot be read";
 	if (err)
 		return err;
 	u->port.reason = "pages to share are short";
@@ -227,6 +230,8 @@ static void try_connect(struct uplink *u, const struct uplink_nodes *n)
 		return;
 	}
 	u->port.reason = "";
+	u->connected_at = u->now_ms;
+	u->refill_at = UINT64_MAX;
 	u->port.generation = device_generation(u->env);
 	u->port.link = true;
 	u->port.ready = true;
@@ -269,9 +274,11 @@ static void step_connected(struct uplink *u, const struct uplink_nodes *n)
 {
 	const char *reason = end_reason(u, n);
 
+	if (u->refill_at == UINT64_MAX && u->rx_bad)
+		u->refill_at = u->now_ms + REFILL_MS;
 	if (u->now_ms >= u->refill_at) {
 		u->rx_bad = 0;
-		u->refill_at = u->now_ms + STEP_MS;
+		u->refill_at = UINT64_MAX;
 	}
 	if (reason) {
 		say(u, LOG_NOTICE, reason);
@@ -279,9 +286,9 @@ static void step_connected(struct uplink *u, const struct uplink_nodes *n)
 	} else if (u->broken) {
 		say(u, LOG_WARNING, u->port.reason);
 		disconnect(u, u->port.reason, true);
+		if (u->now_ms - u->connected_at >= BACKOFF_MAX_MS)
+			u->backoff_ms = 0; /* it had behaved for a while */
 		back_off(u);
-	} else if (u->backend_was_up && u->now_ms >= u->retry_at + BACKOFF_MAX_MS) {
-		u->backoff_ms = 0; /* it has behaved for a while */
 	}
 }
 
@@ -320,6 +327,8 @@ static void step_waiting(struct uplink *u, const struct uplink_nodes *n)
 		if (own != XB_CLOSING && own != XB_CLOSED) {
 			u->closing_since = u->now_ms;
 			(void)uplink_bus_state(u, XB_CLOSING);
+		} else if (own == XB_CLOSING && u->closing_since == 0) {
+			u->closing_since = u->now_ms; /* by an earlier process */
 		} else if (own == XB_CLOSING && u->now_ms >= u->closing_since + CLOSING_MS) {
 			(void)uplink_bus_state(u, XB_CLOSED);
 		}
@@ -379,7 +388,7 @@ uint64_t uplink_step(struct port *port, uint64_t now_ms)
 			step_waiting(u, &n);
 	}
 	if (u->connected)
-		return now_ms + STEP_MS;
+		return u->refill_at;
 	if (u->retry_at > now_ms)
 		return u->retry_at;
 	/* nothing but an event, or a deadline of step_waiting(), leads on */

@@ -66,7 +66,8 @@ struct uplink {
 	bool backend_was_up; /* it reached 4 since we connected */
 	char backend[XEN_PATH_MAX];
 	struct uplink_features features;
-	uint64_t now_ms, closing_since, retry_at, window_start, refill_at;
+	uint64_t now_ms, closing_since, retry_at, window_start;
+	uint64_t connected_at, refill_at;
 	unsigned int backoff_ms, window_connects;
 
 	void *rings;
@@ -90,7 +91,7 @@ struct uplink {
 	uint16_t rx_free[UPLINK_PAGES], rx_nfree, rx_held;
 	uint16_t rx_at[UPLINK_PAGES];	/* page posted in this ring slot */
 	uint16_t rx_next[UPLINK_PAGES]; /* next page of the same frame */
-	unsigned int rx_bad; /* bad packets since the last refill, see below */
+	unsigned int rx_bad; /* bad packets since the last refill */
 };
 
 /* Bad packets that are taken in one second before the link is closed. */

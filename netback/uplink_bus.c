@@ -119,23 +119,50 @@ int uplink_bus_identity(struct uplink *u)
 	return 0;
 }
 
+/* One feature: absent is "no"; a read that failed for another reason is not. */
+static int feature(struct uplink *u, const char *backend, const char *node, bool *has)
+{
+	uint32_t value = 0;
+	int err = read_u32(u, 0, backend, node, &value);
+
+	if (err && err != -ENOENT && err != -EINVAL)
+		return err;
+	*has = value != 0;
+	return 0;
+}
+
 int uplink_bus_features(struct uplink *u, const char *backend)
 {
 	struct uplink_features *f = &u->features;
-	uint32_t queues;
+	bool rx_copy = false, no_csum = false;
+	const struct {
+		const char *node;
+		bool *has;
+	} nodes[] = {
+		{ "feature-rx-copy", &rx_copy },
+		{ "feature-sg", &f->sg },
+		{ "feature-gso-tcpv4", &f->gso4 },
+		{ "feature-gso-tcpv6", &f->gso6 },
+		{ "feature-no-csum-offload", &no_csum },
+		{ "feature-ipv6-csum-offload", &f->csum6 },
+		{ "feature-split-event-channels", &f->split },
+		{ "multi-queue-max-queues", &f->multi_queue },
+	};
+	unsigned int i;
 
-	if (!read_flag(u, backend, "feature-rx-copy", false))
+	for (i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++) {
+		int err = feature(u, backend, nodes[i].node, nodes[i].has);
+
+		if (err)
+			return err;
+	}
+	if (!rx_copy)
 		return -EOPNOTSUPP;
-	f->sg = read_flag(u, backend, "feature-sg", false);
-	f->gso4 = f->sg && read_flag(u, backend, "feature-gso-tcpv4", false);
-	f->gso6 = f->sg && read_flag(u, backend, "feature-gso-tcpv6", false);
-	f->csum4 = !read_flag(u, backend, "feature-no-csum-offload", false);
-	f->csum6 = read_flag(u, backend, "feature-ipv6-csum-offload", false);
-	f->split = read_flag(u, backend, "feature-split-event-channels", false);
-	f->multi_queue = read_u32(u, 0, backend, "multi-queue-max-queues", &queues) == 0 && queues;
-	/* a GSO frame needs its checksums filled in by whoever cuts it */
-	f->gso4 = f->gso4 && f->csum4;
-	f->gso6 = f->gso6 && f->csum6;
+	f->csum4 = !no_csum;
+	/* a GSO frame needs its checksums filled in by whoever cuts it, and more
+	 * than one slot */
+	f->gso4 = f->gso4 && f->csum4 && f->sg;
+	f->gso6 = f->gso6 && f->csum6 && f->sg;
 	return 0;
 }
 

@@ -148,7 +148,9 @@ static void rx_parse(struct uplink *u, uint32_t *avail, struct rx_packet *p)
 	for (i = 0; i < p->nslots; i++)
 		rx_release(u, p->slot[i].page);
 	u->port.stats.rx_errors++;
-	if (++u->rx_bad > UPLINK_BAD_MAX)
+	if (++u->rx_bad == 1)
+		device_wants_step(u->env, &u->port);
+	if (u->rx_bad > UPLINK_BAD_MAX)
 		uplink_break(u, "too many malformed packets");
 }
 
