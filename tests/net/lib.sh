@@ -280,18 +280,21 @@ is_gone() {
 
 # A healthy rig for a scenario: the daemon is there, everybody may do everything
 rig_default() {
+	local n base changed=()
 	allow_all
-	if daemon_alive && [ -z "${RIG_DIRTY:-}" ]; then
-		db_text >"$DB.new"
-		if cmp -s "$DB.new" "$DB"; then
-			return 0
-		fi
-		commit "${CLIENTS[@]}"
+	if ! daemon_alive || [ -n "${RIG_DIRTY:-}" ]; then
+		RIG_DIRTY=
+		db_write
+		daemon_start
 		return
 	fi
-	RIG_DIRTY=
-	db_write
-	daemon_start
+	# Only a source whose text changes is committed again.
+	db_text >"$DB.new"
+	for n in "${CLIENTS[@]}"; do
+		base=/qubes-firewall/$(client_ip "$n")
+		cmp -s <(grep "^${base}[/ ]" "$DB") <(grep "^${base}[/ ]" "$DB.new") || changed+=("$n")
+	done
+	commit "${changed[@]}"
 }
 
 # --- up and down ----------------------------------------------------------------------------
@@ -328,7 +331,9 @@ rig_up() {
 	up sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
 	background up "$PEER" serve 0.0.0.0 7 53 80 443 8080 9000
 	background far "$PEER" serve 0.0.0.0 7 80 9000
-	background up iperf3 -s
+	# Bound, so that UDP is answered from the address that was asked.
+	background up iperf3 -s -B $SERVER
+	background up iperf3 -s -B $SERVER2
 	for n in "${CLIENTS[@]}"; do background "c$n" "$PEER" serve 0.0.0.0 80; done
 	background fw "$PEER" serve 0.0.0.0 80
 }

@@ -53,8 +53,6 @@ scenario I12_icmptype icmp_rules
 
 no_policy() { # Q9: nothing committed: silence
 	local before
-	rules 3 action=accept
-	commit 3
 	is "with a policy" "$(c3 "$PEER" probe udp $SERVER 9000)" "ok *"
 	no_rules 3
 	db_write
@@ -190,7 +188,7 @@ scenario bad_file_keeps_the_rules bad_file
 
 # R5, G6: reload after reload under load; allowed flows lose nothing
 reload_storm() {
-	local i flows=() proto before
+	local i flows=() proto before started
 	before=$(handled 1)
 	for proto in tcp udp; do
 		c1 "$PEER" seq -t 3000 $proto $SERVER 9000 4000 1000 >"$DIR/storm.$proto" &
@@ -199,13 +197,16 @@ reload_storm() {
 	c1 iperf3 -c $SERVER -t 5 -J >"$DIR/storm.iperf" &
 	flows+=($!)
 	c2 iperf3 -c $SERVER2 -t 5 -u -b 20M -l 1200 -J >"$DIR/storm.iperf2" &
+	flows+=($!)
 	sleep 0.3
+	started=$(wall_ms)
 	for ((i = 0; i < 200; i++)); do
 		rules 1 "action=drop dst4=$SERVER3/32 proto=tcp dstports=$((1000 + i))" \
 			"action=accept dst4=192.0.2.0/24"
 		commit 1
 	done
 	is "reloads handled" "$(handled 1)" $((before + 200))
+	within "milliseconds for 200 reloads" $(($(wall_ms) - started)) 20000
 	wait "${flows[@]}"
 	for proto in tcp udp; do
 		is "numbered $proto" "$(jq -r '"\(.received) \(.lost) \(.corrupt) \(.error)"' \
@@ -213,7 +214,8 @@ reload_storm() {
 	done
 	above "bits per second of iperf3" \
 		"$(jq '.end.sum_received.bits_per_second | floor' "$DIR/storm.iperf")" 1000000
-	is "no flow ended by it" "$(source_stat 1 flows)" "[1-9]*"
+	above "bits per second of UDP" \
+		"$(jq '.end.sum.bits_per_second | floor' "$DIR/storm.iperf2")" 10000000
 }
 scenario R5_reload_storm_loses_nothing reload_storm
 
@@ -238,7 +240,7 @@ tool() {
 	rules 3 "action=accept"
 	db_text >"$db"
 	answer=$("$TOOL" check --db "$db")
-	is "check: status of a good file" "$? $answer" "0 "
+	is "check: status of a good file" "$? $answer" "0 *no problems"
 	is "status: clients" "$(stat_of '.clients | length')" ${#CLIENTS[@]}
 	is "status: uplink" "$(stat_of '"\(.uplink.ip) \(.uplink.gateway)"')" "$FW_IP $UP_IP"
 	is "status: QubesDB" "$(stat_of .qubesdb.state)" ready

@@ -57,6 +57,8 @@ refused() {
 	1 | 2) ;;
 	*) complain "$what: status $rc" ;;
 	esac
+	# The rules that were read before may have been logged; of errors there is one.
+	if [ $rc = 1 ]; then out=$(printf '%s\n' "$out" | grep 'error: '); fi
 	is "$what: lines" "$(printf '%s\n' "$out" | wc -l)" 1
 	is "$what" "$out" "$pattern"
 }
