@@ -161,6 +161,7 @@ problems() {
 		write_tree 10.137.0.7 '0003=action=accept dstports=90-80 expire=1|x=y'
 		write_tree 10.137.0.x 'policy=drop'
 		write_tree fd09::5 'policy=drop|0000=action=drop dst4=1.2.3.4'
+		echo "/qubes-firewall/FD09:0::5/policy = accept"
 	} >>"$db"
 	expect 1 '' '^$' check --db "$db"
 	sort "$dir/out" >"$dir/got"
@@ -171,14 +172,22 @@ problems() {
 		/qubes-firewall/10.137.0.7/0003: expire: never valid in QubesDB
 		/qubes-firewall/10.137.0.7/x: neither policy nor a number of at least four digits
 		/qubes-firewall/10.137.0.x: not an address
+		/qubes-firewall/FD09:0::5: the same source as /qubes-firewall/fd09::5
 		/qubes-firewall/fd09::5/0000: dst4: "1.2.3.4" in the rules of an IPv6 source
 	END
 	diff "$dir/want" "$dir/got"
 	result $((!$?)) "check: every problem with its path"
+	# Of two spellings of an address, the one that dom0 writes.
+	expect 0 '"rule": "malformed"' '^$' explain --db "$db" fd09::5 tcp ::1 80
 	# One bad source never touches another (R10).
 	expect 0 '"rule": "0000"' '^$' explain --db "$db" 10.137.0.5 tcp 1.2.3.4 80
 	printf '/qubes-firewall/a\tb/policy = drop\n' >"$db"
 	expect 2 '^$' "$db:1: " check --db "$db"
+	printf '/qubes-firewall/10.137.0.5/%s\n' 'policy = drop' \
+		'0000 = action=accept proto=tcp\t' '0001 = action=accept\xff' '0002 = ' >"$db"
+	printf '%b' "$(cat "$db")\n" >"$db.raw"
+	expect 1 '/0000: byte .x09 at offset 23.*/0001: byte .xff at offset 13.*/0002: empty rule' '^$' \
+		check --db "$db.raw"
 	expect 2 '^$' '--db FILE' check
 	expect 2 '^$' '--db FILE' check --db "$db" more
 	expect 2 '^$' 'missing' check --db "$dir/missing"

@@ -172,7 +172,7 @@ static struct ruleset *write_and_parse(const struct world *w)
 {
 	static char key[RULES][16], value[RULES][VALUE_SIZE];
 	struct rule_pair pair[RULES + 1];
-	struct rule_error err;
+	struct rule_error err = {"", ""};
 	struct ruleset *rs = NULL;
 	size_t n = w->count;
 
