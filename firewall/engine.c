@@ -33,20 +33,26 @@ void engine_reply(struct engine *e, struct work *w, enum drop_reason reason)
 	struct frame *f = w->f;
 
 	w->kind = WORK_DONE;
-	if (w->in->conf.kind == IFACE_UPLINK) {
-		/* the peer that sent it, whatever MAC it has now */
-		memcpy(f->header + ETH_DST, f->header + ETH_SRC, 6);
-		memcpy(f->header + ETH_SRC, w->in->conf.mac, 6);
-	} else {
-		memcpy(f->header + ETH_DST, w->in->conf.mac, 6);
-		memcpy(f->header + ETH_SRC, arp_backend_mac, 6);
-	}
 	f->verdict = FRAME_REPLY;
 	f->reason = (uint8_t)reason;
 	f->out_port = f->in_port;
 	if (reason != DROP_NONE)
 		e->stats.drops[reason]++;
 	e->stats.replied++;
+}
+
+void engine_reply_ether(struct work *w)
+{
+	uint8_t *h = w->f->header;
+
+	if (w->in->conf.kind == IFACE_UPLINK) {
+		/* the machine that sent it, whatever we think of the gateway */
+		memcpy(h + ETH_DST, h + ETH_SRC, 6);
+		memcpy(h + ETH_SRC, w->in->conf.mac, 6);
+	} else {
+		memcpy(h + ETH_DST, w->in->conf.mac, 6);
+		memcpy(h + ETH_SRC, arp_backend_mac, 6);
+	}
 }
 
 static void forward(struct engine *e, struct work *w, struct flow *flow, struct iface *out)

@@ -125,6 +125,8 @@ void engine_advance(struct engine *e, struct engine_time now);
 void engine_drop(struct engine *e, struct work *w, enum drop_reason reason);
 /* reply with what header[] holds now; @reason: counted when not DROP_NONE */
 void engine_reply(struct engine *e, struct work *w, enum drop_reason reason);
+/* turn the Ethernet header of a received frame around, for an IP answer */
+void engine_reply_ether(struct work *w);
 /* the interface a packet of the client goes out to, or NULL (Q13) */
 struct iface *engine_uplink(struct engine *e);
 /* TTL and MTU of a packet that will go to @out: false when it was answered */

@@ -52,6 +52,7 @@ void engine_refuse(struct engine *e, struct work *w, enum drop_reason reason, ui
 		return;
 	}
 	icmp_error_build(w->f, src, ipkey_raw4(&w->p.src), type, code, info);
+	engine_reply_ether(w);
 	engine_reply(e, w, reason);
 }
 
@@ -64,6 +65,7 @@ void engine_to_firewall(struct engine *e, struct work *w)
 			return;
 		}
 		icmp_echo_build(w->f, &w->p);
+		engine_reply_ether(w);
 		engine_reply(e, w, DROP_NONE);
 		return;
 	}
