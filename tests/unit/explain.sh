@@ -144,6 +144,8 @@ command_line() {
 	# DNS servers: the file's keys, or else the constants of Qubes.
 	write_tree 10.137.0.5 'policy=drop|0000=action=accept specialtarget=dns' >"$db"
 	expect 0 '"rule": "0000"' '^$' explain --db "$db" 10.137.0.5 udp 10.139.1.2 53
+	echo '/qubes-primary-dns =' >>"$db" # there, but no address: no server
+	expect 0 '"rule": "policy"' '^$' explain --db "$db" 10.137.0.5 udp 10.139.1.2 53
 	echo '/qubes-netvm-secondary-dns = 9.9.9.9' >>"$db"
 	expect 0 '"rule": "policy"' '^$' explain --db "$db" 10.137.0.5 udp 10.139.1.2 53
 	expect 0 '"rule": "0000"' '^$' explain --db "$db" 10.137.0.5 udp 9.9.9.9 53
