@@ -92,6 +92,8 @@ size_t fake_dom0_unset(struct fake_dom0 *d, const char *path)
 		free(d->keys[i + removed].value);
 		removed++;
 	}
+	if (removed == 0)
+		return 0;
 	memmove(d->keys + i, d->keys + i + removed, (d->n - i - removed) * sizeof(*d->keys));
 	d->n -= removed;
 	return removed;

@@ -113,6 +113,16 @@ static void ring_begin(struct front *fr, struct ring_front *r, void **page, uint
 	r->req_prod = r->req_pushed = r->rsp_cons = at;
 }
 
+/* Pages and grants come when a buffer is first used: a test of 128 frontends
+ * needs few of them. Reference 0 is none. */
+static void buf_ready(struct front *fr, struct front_buf *b, bool readonly)
+{
+	if (!b->page)
+		b->page = fake_page_new(fr->f);
+	if (!b->gref)
+		b->gref = fake_grant(fr->f, fr->domid, b->page, readonly);
+}
+
 void front_connect(struct front *fr, const struct front_config *config)
 {
 	static const struct front_config linux_like;
@@ -121,13 +131,8 @@ void front_connect(struct front *fr, const struct front_config *config)
 	ring_begin(fr, &fr->tx, &fr->tx_page, &fr->tx_gref, RING_SLOT_TX);
 	ring_begin(fr, &fr->rx, &fr->rx_page, &fr->rx_gref, RING_SLOT_RX);
 	for (size_t i = 0; i < RING_SLOTS; i++) {
-		struct front_buf *t = &fr->tx_buf[i], *r = &fr->rx_buf[i];
-
-		t->page = t->page ? t->page : fake_page_new(fr->f);
-		r->page = r->page ? r->page : fake_page_new(fr->f);
-		t->gref = fake_grant(fr->f, fr->domid, t->page, true);
-		r->gref = fake_grant(fr->f, fr->domid, r->page, false);
-		t->busy = r->busy = false;
+		fr->tx_buf[i].gref = fr->rx_buf[i].gref = 0;
+		fr->tx_buf[i].busy = fr->rx_buf[i].busy = false;
 	}
 	fr->tx_port = fake_port_new(fr->f, fr->domid);
 	fr->rx_port = fr->config.single_channel ? fr->tx_port : fake_port_new(fr->f, fr->domid);
@@ -175,6 +180,7 @@ struct front_buf *front_buf(struct front *fr, uint16_t *id)
 {
 	for (uint16_t i = 0; i < RING_SLOTS; i++)
 		if (!fr->tx_buf[i].busy) {
+			buf_ready(fr, &fr->tx_buf[i], true);
 			*id = i;
 			return &fr->tx_buf[i];
 		}
@@ -295,8 +301,10 @@ unsigned int front_post(struct front *fr, unsigned int n)
 
 	for (; done < n && ring_front_free(&fr->rx) > 0; done++) {
 		uint32_t at = fr->rx.req_prod & (RING_SLOTS - 1);
-		struct ring_rx_req req = {.id = (uint16_t)at, .gref = fr->rx_buf[at].gref};
+		struct ring_rx_req req = {.id = (uint16_t)at};
 
+		buf_ready(fr, &fr->rx_buf[at], false);
+		req.gref = fr->rx_buf[at].gref;
 		fr->rx_buf[at].busy = true;
 		ring_front_put(&fr->rx, fr->rx.req_prod++, &req, sizeof(req));
 	}

@@ -64,8 +64,15 @@ void fake_vchan_end(struct fake_vchan *v)
 	v->event = -1;
 }
 
+/* A server that was made anew is another page: the old connection stays dead. */
+static bool linked(const struct fake_vchan *v)
+{
+	return v->connected && v->dom0_open && v->client == v->server;
+}
+
 void fake_vchan_announce(struct fake_vchan *v)
 {
+	v->server++;
 	memset(&v->to_us, 0, sizeof(v->to_us));
 	memset(&v->to_dom0, 0, sizeof(v->to_dom0));
 	v->announced = v->dom0_open = true;
@@ -75,7 +82,7 @@ void fake_vchan_announce(struct fake_vchan *v)
 
 size_t fake_vchan_send(struct fake_vchan *v, const void *buf, size_t len)
 {
-	size_t n = v->connected && v->dom0_open ? ring_put(&v->to_us, buf, len) : 0;
+	size_t n = linked(v) ? ring_put(&v->to_us, buf, len) : 0;
 
 	if (n && v->want_data) {
 		v->want_data = false;
@@ -86,7 +93,7 @@ size_t fake_vchan_send(struct fake_vchan *v, const void *buf, size_t len)
 
 size_t fake_vchan_recv(struct fake_vchan *v, void *buf, size_t len)
 {
-	size_t n = ring_get(&v->to_dom0, buf, len);
+	size_t n = linked(v) ? ring_get(&v->to_dom0, buf, len) : 0;
 
 	if (n && v->want_space) {
 		v->want_space = false;
@@ -116,6 +123,7 @@ static int op_connect(void *arg)
 		return -EAGAIN;
 	v->announced = false; /* Qubes: the keys go with the first connection */
 	v->connected = true;
+	v->client = v->server;
 	v->connects++;
 	return 0;
 }
@@ -139,10 +147,10 @@ static int op_read(void *arg, void *buf, size_t len)
 {
 	struct fake_vchan *v = arg;
 	size_t max = v->read_max && v->read_max < len ? v->read_max : len;
-	size_t n = ring_get(&v->to_us, buf, max);
+	size_t n = v->client == v->server ? ring_get(&v->to_us, buf, max) : 0;
 
 	if (n == 0 && len) {
-		if (!v->dom0_open)
+		if (!linked(v))
 			return -EPIPE;
 		v->want_data = true;
 	}
@@ -153,7 +161,7 @@ static int op_write(void *arg, const void *buf, size_t len)
 {
 	struct fake_vchan *v = arg;
 
-	return v->dom0_open ? (int)ring_put(&v->to_dom0, buf, len) : -EPIPE;
+	return linked(v) ? (int)ring_put(&v->to_dom0, buf, len) : -EPIPE;
 }
 
 static int op_data_ready(void *arg)
@@ -179,7 +187,7 @@ static int op_is_open(void *arg)
 	if (v->to_us.prod - v->to_us.cons > FAKE_RING ||
 	    v->to_dom0.prod - v->to_dom0.cons > FAKE_RING)
 		return -EPROTO;
-	return v->dom0_open;
+	return linked(v);
 }
 
 static void op_close(void *arg)

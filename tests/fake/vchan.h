@@ -30,6 +30,7 @@ struct fake_vchan {
 	int connect_error;	    /* fail connect() with this -errno */
 	size_t read_max;	    /* most bytes of one read(), 0: all */
 	unsigned connects, closes;
+	unsigned server, client; /* which server there is, which one we are with */
 	bool freed; /* ops->free() was called; the memory is the test's */
 };
 
