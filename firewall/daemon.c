@@ -361,6 +361,9 @@ int daemon_run(struct daemon *d)
 			notify_ready();
 		}
 		more = move_packets(d);
+		/* a port that broke in this turn is closed in the next round */
+		if (d->netback != NULL && netback_deadline(d->netback) < d->store_watch.deadline_ms)
+			d->store_watch.deadline_ms = netback_deadline(d->netback);
 	}
 	log_msg(LOG_LEVEL_INFO, "stopping");
 	return 0;
