@@ -398,7 +398,7 @@ static int take_in(struct client *c)
 			return 1;
 		n = c->ops->read(c->v, c->in + c->in_len, need - c->in_len);
 		if (n < 0 || (size_t)n > need - c->in_len)
-			return bad(c, "the vchan is closed");
+			return bad(c, "dom0 closed the vchan");
 		if (n == 0)
 			return 0;
 		c->in_len += (size_t)n;
@@ -418,7 +418,7 @@ static int drain(struct client *c)
 		if (c->reply_n == REPLIES_MAX) {
 			rc = flush_replies(c);
 			if (rc < 0)
-				return bad(c, "the vchan is closed");
+				return bad(c, "dom0 closed the vchan");
 			if (c->reply_n == REPLIES_MAX)
 				return 0;
 		}
@@ -464,7 +464,7 @@ static int connected_step(struct client *c)
 	if (open == 0)
 		return rc ? rc : bad(c, "dom0 closed the vchan");
 	if (flush(c) < 0)
-		return bad(c, "the vchan is closed");
+		return bad(c, "dom0 closed the vchan");
 	if (c->closing)
 		return -EPROTO;
 	return rc > 0 || c->phase == EMIT;

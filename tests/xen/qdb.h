@@ -75,11 +75,11 @@ static inline bool qdb_path_key(const char *p)
 
 static inline void qdb_fill(struct qdb_hdr *h, unsigned type, const char *path, size_t len)
 {
-	size_t n = strnlen(path, QDB_PATH - 1);
+	size_t n = strlen(path);
 
 	memset(h, 0, sizeof(*h));
 	h->type = (uint8_t)type;
-	memcpy(h->path, path, n);
+	memcpy(h->path, path, n < QDB_PATH ? n : QDB_PATH - 1);
 	h->data_len = (uint32_t)len;
 }
 

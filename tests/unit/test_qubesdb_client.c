@@ -1,0 +1,1017 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The vchan client against a strict dom0 in memory: qubesdb.md section 8.
+ */
+#include <errno.h>
+#include <time.h>
+
+#include "tests/fake/vchan.h"
+#include "tests/unit/qubesdb_rig.h"
+#include "tests/xen/qdb.h"
+
+struct world {
+	struct rig r;
+	struct fake_vchan v;
+	struct fake_dom0 d;
+};
+
+static void world_init(struct world *w)
+{
+	rig_init(&w->r);
+	fake_vchan_init(&w->v);
+	fake_dom0_init(&w->d, &w->v);
+	CHECK_INT(qdb_base_new(&w->r.db, &rig_events, &w->r), 0);
+	CHECK_INT(qdb_client_new(w->r.db, &fake_vchan_ops, &w->v), 0);
+}
+
+static void world_end(struct world *w)
+{
+	CHECK_STR(w->d.dead, "");
+	rig_end(&w->r);
+	CHECK(w->v.freed);
+	fake_dom0_end(&w->d);
+	fake_vchan_end(&w->v);
+}
+
+/* Both sides until neither has anything to do; the clock stands still. */
+static void settle(struct world *w)
+{
+	bool busy = true;
+	int i;
+
+	for (i = 0; i < 200000 && busy; i++) {
+		busy = fake_dom0_run(&w->d);
+		busy = rig_turn(&w->r) || busy;
+	}
+	CHECK(!busy);
+}
+
+static void settle_after(struct world *w, unsigned ms)
+{
+	w->r.now += ms;
+	settle(w);
+}
+
+static void connect_world(struct world *w)
+{
+	fake_vchan_announce(&w->v);
+	settle(w);
+	CHECK_INT(qubesdb_state(w->r.db), QUBESDB_READY);
+	CHECK_STR(qubesdb_reason(w->r.db), "");
+}
+
+static void set(struct world *w, const char *path, const char *value)
+{
+	fake_dom0_set(&w->d, path, value, strlen(value));
+}
+
+static void update(struct world *w, const char *source, const char *rule)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/qubes-firewall/%s/", source);
+	fake_dom0_rm(&w->d, path);
+	snprintf(path, sizeof(path), "/qubes-firewall/%s/policy", source);
+	fake_dom0_write(&w->d, path, "drop");
+	snprintf(path, sizeof(path), "/qubes-firewall/%s/0000", source);
+	fake_dom0_write(&w->d, path, rule);
+	snprintf(path, sizeof(path), "/qubes-firewall/%s", source);
+	fake_dom0_write(&w->d, path, "");
+}
+
+/* --- connecting ------------------------------------------------------------- */
+
+static void test_connect(void)
+{
+	static const unsigned gaps[] = { 50, 100, 200, 400, 800, 1000, 1000 };
+	struct world w;
+
+	test_case("no keys yet: back-off from 50 ms to 1 s");
+	world_init(&w);
+	settle(&w);
+	for (size_t i = 0; i < sizeof(gaps) / sizeof(gaps[0]); i++) {
+		CHECK_INT(w.r.deadline - w.r.now, gaps[i]);
+		CHECK_INT(qubesdb_state(w.r.db), QUBESDB_CONNECTING);
+		CHECK(strstr(qubesdb_reason(w.r.db), "waiting for dom0"));
+		settle_after(&w, gaps[i]);
+	}
+	CHECK_STR(w.r.events, "");
+
+	test_case("the watch wakes it at once");
+	set(&w, "/qubes-ip", "10.137.0.9");
+	fake_vchan_announce(&w.v);
+	settle(&w);
+	CHECK_STR(w.r.events, "changed *\nsynced\n");
+	CHECK_INT(w.v.connects, 1);
+	CHECK_STR(qubesdb_read(w.r.db, "/qubes-ip", NULL), "10.137.0.9");
+
+	test_case("connected: no deadline, and no calls without an event");
+	CHECK_INT(w.r.deadline == UINT64_MAX, 1);
+	w.r.calls = 0;
+	settle(&w);
+	CHECK_INT(w.r.calls, 0);
+	world_end(&w);
+
+	test_case("no Xen: a reason, and the same back-off");
+	world_init(&w);
+	w.v.connect_error = -ENODEV;
+	settle(&w);
+	CHECK_STR(qubesdb_reason(w.r.db), "vchan: No such device");
+	CHECK_INT(w.r.deadline, w.r.now + 50);
+	world_end(&w);
+}
+
+static void test_spec(void)
+{
+	static const struct {
+		const char *spec;
+		int result;
+	} cases[] = {
+		{ "vchan", 0 },	       { "vchan:0:111", 0 },   { "vchan:5", -EINVAL },
+		{ "vchan:a:1", -EINVAL }, { "vchan:1:2x", -EINVAL }, { "vchan:-1:2", -EINVAL },
+		{ "vchan:99999:1", -EINVAL }, { "vchans", -EINVAL },  { "socket:", -EINVAL },
+		{ "socket:/none", 0 }, { "file:/none/at/all", -ENOENT }, { "", -EINVAL },
+	};
+	struct rig r;
+	char err[256];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		test_case(cases[i].spec);
+		rig_init(&r);
+		err[0] = '\0';
+		CHECK_INT(qubesdb_new(&r.db, cases[i].spec, &rig_events, &r, err, sizeof(err)),
+			  cases[i].result);
+		CHECK_INT(err[0] != '\0', cases[i].result < 0);
+		CHECK(strchr(err, '\n') == NULL);
+		if (r.db) {
+			CHECK_INT(qubesdb_state(r.db), QUBESDB_CONNECTING);
+			qubesdb_process(r.db, 0);
+			CHECK(qubesdb_reason(r.db)[0]);
+		}
+		rig_end(&r);
+	}
+}
+
+/* --- commits ------------------------------------------------------------------ */
+
+static void test_commit(void)
+{
+	struct world w;
+
+	test_case("after the sync, every base key counts as committed; no other");
+	world_init(&w);
+	set(&w, "/qubes-firewall/10.137.0.1", "");
+	set(&w, "/qubes-firewall/10.137.0.1/policy", "drop");
+	set(&w, "/qubes-firewall/10.137.0.1/0000", "action=accept");
+	set(&w, "/qubes-firewall/10.137.0.10/policy", "drop");
+	set(&w, "/qubes-firewall/10.137.0.10/0000", "action=drop");
+	set(&w, "/qubes-firewall/fd09::1", "");
+	connect_world(&w);
+	CHECK_STR(w.r.events, "commit 10.137.0.1 0000=action=accept policy=drop\n"
+			      "commit fd09::1\nchanged *\nsynced\n");
+
+	test_case("a half-written tree is never seen");
+	rig_clear(&w.r);
+	fake_dom0_rm(&w.d, "/qubes-firewall/10.137.0.1/");
+	settle(&w);
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.1/policy", "drop");
+	settle(&w);
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.1/0000", "action=drop");
+	settle(&w);
+	CHECK_STR(w.r.events, "");
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.1", "");
+	settle(&w);
+	CHECK_STR(w.r.events, "commit 10.137.0.1 0000=action=drop policy=drop\n");
+
+	test_case("gaps; and a base key that is not empty commits as well");
+	rig_clear(&w.r);
+	fake_dom0_rm(&w.d, "/qubes-firewall/10.137.0.1/");
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.1/policy", "drop");
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.1/0000", "a");
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.1/0003", "b");
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.1/0010", "c");
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.1", "x");
+	settle(&w);
+	CHECK_STR(w.r.events, "commit 10.137.0.1 0000=a 0003=b 0010=c policy=drop\n");
+
+	test_case("prefixes: 10.137.0.1 does not take in 10.137.0.10, nor the reverse");
+	rig_clear(&w.r);
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.10", "");
+	fake_dom0_rm(&w.d, "/qubes-firewall/10.137.0.1/");
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.10", "");
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.1", "");
+	settle(&w);
+	CHECK_STR(w.r.events, "commit 10.137.0.10 0000=action=drop policy=drop\n"
+			      "commit 10.137.0.10 0000=action=drop policy=drop\n"
+			      "commit 10.137.0.1\n");
+
+	test_case("IPv4 and IPv6 of a qube commit apart");
+	rig_clear(&w.r);
+	update(&w, "fd09::1", "action=drop");
+	settle(&w);
+	CHECK_STR(w.r.events, "commit fd09::1 0000=action=drop policy=drop\n");
+
+	test_case("other keys: changed, in order, by path or by subtree");
+	rig_clear(&w.r);
+	fake_dom0_write(&w.d, "/mapped-ip/10.137.0.1/visible-ip", "1.2.3.4");
+	fake_dom0_write(&w.d, "/connected-ips", "");
+	fake_dom0_rm(&w.d, "/mapped-ip/10.137.0.1/");
+	fake_dom0_rm(&w.d, "/connected-ips");
+	settle(&w);
+	CHECK_STR(w.r.events, "changed /mapped-ip/10.137.0.1/visible-ip\nchanged /connected-ips\n"
+			      "changed /mapped-ip/10.137.0.1/\nchanged /connected-ips\n");
+	CHECK(qubesdb_read(w.r.db, "/connected-ips", NULL) == NULL);
+	CHECK_INT(w.d.expect_at, w.d.expect_n);
+	world_end(&w);
+}
+
+static void test_sizes(void)
+{
+	char path[64], value[3072], rule[64];
+	struct world w;
+	size_t len = 0;
+
+	memset(value, 'v', 3071);
+	value[3071] = '\0';
+	memset(path, 'k', 63);
+	path[0] = '/';
+	path[63] = '\0';
+	test_case("a value of 3071 bytes and a path of 63 characters, sync and update");
+	world_init(&w);
+	set(&w, path, value);
+	connect_world(&w);
+	CHECK_STR(qubesdb_read(w.r.db, path, &len), value);
+	CHECK_INT(len, 3071);
+	value[0] = 'w';
+	fake_dom0_write(&w.d, path, value);
+	settle(&w);
+	CHECK_STR(qubesdb_read(w.r.db, path, NULL), value);
+	CHECK_INT(qubesdb_write(w.r.db, path, value, 3071), 0);
+	settle(&w);
+	CHECK_INT(w.d.writes, 1);
+
+	test_case("1100 rules in one update");
+	rig_clear(&w.r);
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.1/policy", "drop");
+	for (int i = 0; i < 1100; i++) {
+		snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.1/%04d", i);
+		snprintf(rule, sizeof(rule), "action=accept dst4=10.0.%d.%d/32", i / 250, i % 250);
+		fake_dom0_write(&w.d, path, rule);
+	}
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.1", "");
+	settle(&w);
+	CHECK_INT(w.r.commits, 1);
+	CHECK(strstr(w.r.events, " 1099=action=accept dst4=10.0.4.99/32 policy=drop\n"));
+	CHECK_INT(w.d.answers, 1103);
+	world_end(&w);
+}
+
+static void count_key(void *arg, const char *path, const char *value, size_t len)
+{
+	size_t *n = arg;
+
+	(void)path;
+	(void)value;
+	(void)len;
+	(*n)++;
+}
+
+static void test_many(void)
+{
+	struct timespec a, b;
+	struct world w;
+	char path[64];
+	size_t n = 0;
+
+	test_case("a sync of 10000 keys in reverse order");
+	world_init(&w);
+	for (int i = 0; i < 10000; i++) {
+		snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%d/%04d", i / 1000, i % 1000);
+		set(&w, path, "action=accept dst4=10.0.0.1/32 proto=tcp dstports=1-2");
+		if (i % 1000 == 0) {
+			snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%d", i / 1000);
+			set(&w, path, "");
+		}
+	}
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	connect_world(&w);
+	clock_gettime(CLOCK_MONOTONIC, &b);
+	CHECK(b.tv_sec - a.tv_sec < 5);
+	CHECK_INT(w.r.commits, 10);
+	qubesdb_list(w.r.db, "/qubes-firewall/10.137.0.4/", count_key, &n);
+	CHECK_INT(n, 1000);
+
+	test_case("one call does a bounded amount of work");
+	CHECK(w.r.calls > 10000 / 256);
+	world_end(&w);
+}
+
+/* --- framing ----------------------------------------------------------------- */
+
+static void framing(size_t read_max, size_t send_max)
+{
+	struct world w;
+
+	world_init(&w);
+	w.v.read_max = read_max;
+	w.d.send_max = send_max;
+	set(&w, "/qubes-firewall/10.137.0.1", "");
+	set(&w, "/qubes-firewall/10.137.0.1/0000", "action=accept dst4=1.2.3.4/32");
+	set(&w, "/qubes-ip", "10.137.0.9");
+	connect_world(&w);
+	update(&w, "10.137.0.1", "action=drop");
+	settle(&w);
+	CHECK_STR(w.r.events,
+		  "commit 10.137.0.1 0000=action=accept dst4=1.2.3.4/32\nchanged *\nsynced\n"
+		  "commit 10.137.0.1 0000=action=drop policy=drop\n");
+	CHECK_INT(w.d.answers, 4);
+	world_end(&w);
+}
+
+static void test_framing(void)
+{
+	char name[64];
+
+	for (size_t i = 1; i <= 80; i++) {
+		snprintf(name, sizeof(name), "messages split at every %zu bytes", i);
+		test_case(name);
+		framing(0, i);
+		framing(i, 0);
+	}
+	test_case("a message split at one place, every place");
+	for (size_t at = 1; at < 72 + 13; at++) {
+		struct world w;
+		struct qdb_msg m;
+
+		world_init(&w);
+		connect_world(&w);
+		rig_clear(&w.r);
+		qdb_fill(&m.h, QDB_WRITE, "/qubes-gateway", 12);
+		memcpy(m.data, "10.137.0.250", 12);
+		CHECK_INT(fake_vchan_send(&w.v, &m, at), at);
+		while (rig_turn(&w.r))
+			;
+		CHECK_STR(w.r.events, at == 84 ? "changed /qubes-gateway\n" : "");
+		CHECK_INT(fake_vchan_send(&w.v, (char *)&m + at, 84 - at), 84 - at);
+		while (rig_turn(&w.r))
+			;
+		CHECK_STR(w.r.events, "changed /qubes-gateway\n");
+		CHECK_INT(fake_vchan_peek(&w.v), 72);
+		/* The daemon was not asked to expect that answer. */
+		w.d.stalled = true;
+		world_end(&w);
+	}
+}
+
+static void test_back_to_back(void)
+{
+	struct world w;
+
+	test_case("a WRITE right behind the end of the sync");
+	world_init(&w);
+	set(&w, "/qubes-firewall/10.137.0.1", "");
+	fake_vchan_announce(&w.v);
+	CHECK(rig_turn(&w.r));
+	CHECK(fake_dom0_run(&w.d));
+	update(&w, "10.137.0.1", "action=drop");
+	fake_dom0_write(&w.d, "/qubes-ip", "1.2.3.4");
+	settle(&w);
+	CHECK_STR(w.r.events, "commit 10.137.0.1\nchanged *\nsynced\n"
+			      "commit 10.137.0.1 0000=action=drop policy=drop\n"
+			      "changed /qubes-ip\n");
+	world_end(&w);
+}
+
+static void test_full_ring(void)
+{
+	struct world w;
+	char path[64];
+
+	test_case("dom0 takes no replies: we hold 512 of them and stop reading");
+	world_init(&w);
+	connect_world(&w);
+	w.d.stalled = true;
+	for (int i = 0; i < 2000; i++) {
+		snprintf(path, sizeof(path), "/k/%04d", i);
+		fake_dom0_write(&w.d, path, "v");
+	}
+	settle(&w);
+	CHECK(qubesdb_read(w.r.db, "/k/0500", NULL) != NULL);
+	CHECK(qubesdb_read(w.r.db, "/k/0700", NULL) == NULL);
+	CHECK_INT(qubesdb_write(w.r.db, "/own", "1", 1), 0);
+	settle(&w);
+
+	test_case("and then it gets every one, in order, and our write after them");
+	w.d.stalled = false;
+	settle(&w);
+	CHECK_INT(w.d.answers, 2000);
+	CHECK_INT(w.d.writes, 1);
+	CHECK(qubesdb_read(w.r.db, "/k/1999", NULL) != NULL);
+	world_end(&w);
+}
+
+/* --- hostile ------------------------------------------------------------------- */
+
+static void test_hostile(void)
+{
+	static const struct {
+		const char *name;
+		unsigned type;
+		const char *path;
+		size_t len;
+		const char *why;
+	} cases[] = {
+		{ "READ from dom0", QDB_READ, "/a", 0, "READ from dom0" },
+		{ "MULTIREAD from dom0", QDB_MULTIREAD, "", 0, "MULTIREAD from dom0" },
+		{ "NOENT", QDB_NOENT, "/a", 0, "RESP_NOENT from dom0" },
+		{ "MULTIREAD reply after the sync", QDB_R_MULTIREAD, "/a", 0, "RESP_MULTIREAD" },
+		{ "WATCH event", QDB_R_WATCH, "/a", 0, "RESP_WATCH from dom0" },
+		{ "type 200", 200, "/a", 0, "unknown message type" },
+		{ "RESP_OK out of the blue", QDB_OK, "/a", 0, "nothing was asked" },
+		{ "RESP_OK with data", QDB_OK, "/a", 4, "RESP_OK with data" },
+		{ "RESP_ERROR out of the blue", QDB_ERROR, "/a", 0, "nothing was asked" },
+		{ "RM with data", QDB_RM, "/a", 1, "RM of /a with data" },
+		{ "RM of the empty path", QDB_RM, "", 0, "RM of \"\"" },
+		{ "WRITE of a directory", QDB_WRITE, "/a/", 1, "WRITE of /a/" },
+		{ "WRITE of a relative path", QDB_WRITE, "a", 1, "WRITE of a" },
+		{ "a blank in a path", QDB_WRITE, "/a b", 1, "forbidden character" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct world w;
+
+		test_case(cases[i].name);
+		world_init(&w);
+		set(&w, "/qubes-firewall/10.137.0.1", "");
+		connect_world(&w);
+		rig_clear(&w.r);
+		fake_dom0_message(&w.d, cases[i].type, cases[i].path, "dddd", cases[i].len);
+		fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.1", "");
+		settle(&w);
+		/* Nothing of the stream behind the bad message counts. */
+		CHECK_INT(w.r.losses, 1);
+		CHECK(strstr(w.r.events, cases[i].why));
+		CHECK(!strstr(w.r.events, "commit"));
+		CHECK_INT(w.v.closes, 1);
+		CHECK_INT(qubesdb_state(w.r.db), QUBESDB_CONNECTING);
+
+		/* And it comes back. */
+		fake_dom0_restart(&w.d);
+		rig_clear(&w.r);
+		fake_vchan_announce(&w.v);
+		settle(&w);
+		CHECK_STR(w.r.events, "changed *\nsynced\n");
+		world_end(&w);
+	}
+}
+
+static void test_hostile_raw(void)
+{
+	static const struct {
+		const char *name;
+		size_t at;
+		uint8_t to;
+	} cases[] = {
+		{ "a length of 3072", 69, 0x0c },
+		{ "a length of 2^31", 71, 0x80 },
+		{ "a path without end", 64, 'x' },
+	};
+	struct world w;
+	struct qdb_msg m;
+	uint8_t *raw = (uint8_t *)&m;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		test_case(cases[i].name);
+		world_init(&w);
+		connect_world(&w);
+		memset(&m, 0, sizeof(m));
+		qdb_fill(&m.h, QDB_WRITE, "/a", 0);
+		if (cases[i].at == 64)
+			memset(m.h.path, 'x', 64);
+		raw[cases[i].at] = cases[i].to;
+		fake_dom0_raw(&w.d, &m, sizeof(m.h));
+		settle(&w);
+		CHECK_INT(w.r.losses, 1);
+		world_end(&w);
+	}
+	test_case("hp_ring_indices: produced more than the ring holds");
+	world_init(&w);
+	connect_world(&w);
+	w.v.to_us.prod += 4097;
+	qubesdb_process(w.r.db, w.r.now);
+	CHECK(strstr(w.r.events, "lost impossible ring indices\n"));
+	world_end(&w);
+
+	test_case("hp_ring_indices: consumed more than there was");
+	world_init(&w);
+	connect_world(&w);
+	w.v.to_dom0.cons += 1;
+	qubesdb_process(w.r.db, w.r.now);
+	CHECK(strstr(w.r.events, "lost impossible ring indices\n"));
+	world_end(&w);
+
+	test_case("the end of the sync with data, a directory in the sync, a command in it");
+	for (int i = 0; i < 3; i++) {
+		world_init(&w);
+		fake_vchan_announce(&w.v);
+		CHECK(rig_turn(&w.r));
+		fake_dom0_message(&w.d, i == 2 ? QDB_WRITE : QDB_R_MULTIREAD,
+				  i == 0   ? ""
+				  : i == 1 ? "/a/"
+					   : "/a",
+				  "d", 1);
+		settle(&w);
+		CHECK_INT(w.r.losses, 1);
+		CHECK_INT(w.r.syncs, 0);
+		world_end(&w);
+	}
+}
+
+static void test_rm_miss(void)
+{
+	struct world w;
+
+	test_case("an RM we do not know is answered, then everything is read again");
+	world_init(&w);
+	set(&w, "/qubes-firewall/10.137.0.1", "");
+	connect_world(&w);
+	rig_clear(&w.r);
+	set(&w, "/hidden/1", "x"); /* in dom0's tree behind our back */
+	fake_dom0_rm(&w.d, "/hidden/");
+	settle(&w);
+	CHECK_INT(w.d.answers, 0); /* closed: dom0 does not read a dead client */
+	CHECK_INT(fake_vchan_peek(&w.v), 72);
+	CHECK_STR(w.r.events, "lost RM of /hidden/, which our copy does not have\n");
+	fake_dom0_restart(&w.d);
+	fake_vchan_announce(&w.v);
+	settle(&w);
+	CHECK_INT(w.r.syncs, 2);
+	world_end(&w);
+}
+
+/* --- reconnecting ----------------------------------------------------------------- */
+
+static void test_reconnect(void)
+{
+	struct world w;
+
+	test_case("dom0's daemon goes: lost, the view and the commits stand");
+	world_init(&w);
+	set(&w, "/qubes-ip", "1.1.1.1");
+	for (int i = 1; i <= 3; i++) {
+		char path[64];
+
+		snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%d", i);
+		set(&w, path, "");
+		snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%d/0000", i);
+		set(&w, path, "action=accept");
+	}
+	connect_world(&w);
+	rig_clear(&w.r);
+	fake_dom0_restart(&w.d);
+	settle(&w);
+	CHECK_STR(w.r.events, "lost dom0 closed the vchan\n");
+	CHECK_STR(qubesdb_read(w.r.db, "/qubes-ip", NULL), "1.1.1.1");
+
+	test_case("back without changes: no commit");
+	fake_vchan_announce(&w.v);
+	rig_clear(&w.r);
+	settle(&w);
+	CHECK_STR(w.r.events, "changed *\nsynced\n");
+
+	test_case("back with changes: only what differs; what vanished is gone");
+	fake_dom0_restart(&w.d);
+	fake_dom0_set(&w.d, "/qubes-firewall/10.137.0.2/0000", "action=drop", 11);
+	fake_dom0_unset(&w.d, "/qubes-firewall/10.137.0.3");
+	fake_dom0_set(&w.d, "/qubes-firewall/10.137.0.4", "", 0);
+	fake_dom0_set(&w.d, "/qubes-ip", "2.2.2.2", 7);
+	fake_vchan_announce(&w.v);
+	rig_clear(&w.r);
+	settle(&w);
+	CHECK_STR(w.r.events, "lost dom0 closed the vchan\n");
+	rig_clear(&w.r);
+	settle_after(&w, 50);
+	CHECK_STR(w.r.events, "commit 10.137.0.2 0000=action=drop\ngone 10.137.0.3\n"
+			      "commit 10.137.0.4\nchanged *\nsynced\n");
+	CHECK_STR(qubesdb_read(w.r.db, "/qubes-ip", NULL), "2.2.2.2");
+
+	test_case("lost in the middle of a sync: the old view stands");
+	fake_dom0_restart(&w.d);
+	w.d.send_max = 10;
+	fake_vchan_announce(&w.v);
+	for (int i = 0; i < 20; i++) {
+		w.r.now += 10;
+		(void)rig_turn(&w.r);
+		if (i < 10)
+			(void)fake_dom0_run(&w.d);
+	}
+	CHECK_INT(qubesdb_state(w.r.db), QUBESDB_SYNCING);
+	CHECK_STR(qubesdb_read(w.r.db, "/qubes-ip", NULL), "2.2.2.2");
+	fake_dom0_restart(&w.d);
+	settle(&w);
+	CHECK_STR(qubesdb_read(w.r.db, "/qubes-ip", NULL), "2.2.2.2");
+	w.d.send_max = 0;
+	fake_vchan_announce(&w.v);
+	settle_after(&w, 1000);
+	CHECK_INT(qubesdb_state(w.r.db), QUBESDB_READY);
+	world_end(&w);
+}
+
+static void test_half_update_at_reconnect(void)
+{
+	struct world w;
+
+	test_case("an update under way when the link is lost is not enforced");
+	world_init(&w);
+	set(&w, "/qubes-firewall/10.137.0.1", "");
+	set(&w, "/qubes-firewall/10.137.0.1/0000", "action=accept");
+	connect_world(&w);
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.1/0001", "action=drop");
+	settle(&w);
+	rig_clear(&w.r);
+	/* The raw tree differs from the commit; a loss must not enforce it. */
+	fake_dom0_restart(&w.d);
+	settle(&w);
+	CHECK_STR(w.r.events, "lost dom0 closed the vchan\n");
+	world_end(&w);
+}
+
+/* --- own writes --------------------------------------------------------------------- */
+
+static const char *dom0_has(struct world *w, const char *path)
+{
+	const struct fake_key *k = fake_dom0_get(&w->d, path);
+
+	return k ? k->value : "(none)";
+}
+
+static const char *we_have(struct world *w, const char *path)
+{
+	const char *v = qubesdb_read(w->r.db, path, NULL);
+
+	return v ? v : "(none)";
+}
+
+static void test_own(void)
+{
+	struct world w;
+
+	test_case("own writes wait for the end of the sync, coalesced");
+	world_init(&w);
+	set(&w, "/mine", "0");
+	CHECK_INT(qubesdb_write(w.r.db, "/mine", "1", 1), 0);
+	CHECK_INT(qubesdb_write(w.r.db, "/other", "a", 1), 0);
+	CHECK_INT(qubesdb_write(w.r.db, "/mine", "2", 1), 0);
+	CHECK_STR(we_have(&w, "/mine"), "2");
+	connect_world(&w);
+	CHECK_STR(we_have(&w, "/mine"), "2");
+	CHECK_STR(dom0_has(&w, "/mine"), "2");
+	CHECK_STR(dom0_has(&w, "/other"), "a");
+	CHECK_INT(w.d.writes, 2);
+
+	test_case("a write outside of process() leaves at once");
+	CHECK_INT(qubesdb_write(w.r.db, "/mine", "3", 1), 0);
+	CHECK_INT(fake_vchan_peek(&w.v), 73);
+	settle(&w);
+	CHECK_STR(dom0_has(&w, "/mine"), "3");
+
+	test_case("an RM is sent when dom0 has it, and only then");
+	CHECK_INT(qubesdb_write(w.r.db, "/dns/1/a", "x", 1), 0);
+	CHECK_INT(qubesdb_write(w.r.db, "/dns/1/b", "x", 1), 0);
+	CHECK_INT(qubesdb_rm(w.r.db, "/dns/1/"), 0);
+	CHECK_INT(qubesdb_rm(w.r.db, "/dns/1/"), 0);
+	CHECK_INT(qubesdb_rm(w.r.db, "/never"), 0);
+	CHECK_INT(qubesdb_write(w.r.db, "/dns/1/a", "y", 1), 0);
+	CHECK_STR(we_have(&w, "/dns/1/a"), "y");
+	CHECK_STR(we_have(&w, "/dns/1/b"), "(none)");
+	settle(&w);
+	CHECK_INT(w.d.rms, 1);
+	CHECK_STR(dom0_has(&w, "/dns/1/a"), "y");
+	CHECK_STR(dom0_has(&w, "/dns/1/b"), "(none)");
+
+	test_case("a write that never left takes its rm with it");
+	w.d.stalled = true;
+	for (int i = 0; i < 16; i++) {
+		char path[32];
+
+		snprintf(path, sizeof(path), "/fill/%d", i);
+		CHECK_INT(qubesdb_write(w.r.db, path, "x", 1), 0);
+	}
+	CHECK_INT(qubesdb_write(w.r.db, "/late", "x", 1), 0);
+	CHECK_INT(qubesdb_rm(w.r.db, "/late"), 0);
+	w.d.stalled = false;
+	settle(&w);
+	CHECK_INT(w.d.rms, 1);
+	CHECK_STR(dom0_has(&w, "/late"), "(none)");
+	CHECK_STR(dom0_has(&w, "/fill/15"), "x");
+	world_end(&w);
+
+	test_case("what dom0's daemon would die of is refused");
+	world_init(&w);
+	connect_world(&w);
+	CHECK_INT(qubesdb_write(w.r.db, "/a/", "", 0), -EINVAL);
+	CHECK_INT(qubesdb_write(w.r.db, "a", "", 0), -EINVAL);
+	CHECK_INT(qubesdb_write(w.r.db, "-a", "", 0), -EINVAL);
+	CHECK_INT(qubesdb_write(w.r.db, "", "", 0), -EINVAL);
+	CHECK_INT(qubesdb_write(w.r.db, "/a b", "", 0), -EINVAL);
+	CHECK_INT(qubesdb_write(w.r.db, "/a", "x\0y", 3), -EINVAL);
+	CHECK_INT(qubesdb_rm(w.r.db, ""), -EINVAL);
+	CHECK_INT(qubesdb_rm(w.r.db, "x/"), -EINVAL);
+	settle(&w);
+	CHECK_INT(w.d.writes, 0);
+	world_end(&w);
+}
+
+static void test_own_bound(void)
+{
+	struct world w;
+	char path[64];
+	int n = 0;
+
+	test_case("the queue is bounded; coalescing still works at the bound");
+	world_init(&w);
+	do
+		snprintf(path, sizeof(path), "/k/%d", n++);
+	while (qubesdb_write(w.r.db, path, "v", 1) == 0 && n < 100000);
+	CHECK(n > 500 && n < 10000);
+	CHECK_INT(qubesdb_write(w.r.db, "/one-more", "v", 1), -ENOBUFS);
+	CHECK_STR(we_have(&w, "/one-more"), "(none)");
+	CHECK_INT(qubesdb_write(w.r.db, "/k/5", "w", 1), 0);
+	connect_world(&w);
+	CHECK_INT(w.d.writes, n - 1);
+	CHECK_STR(dom0_has(&w, "/k/5"), "w");
+	world_end(&w);
+
+	test_case("refused by dom0: a line in the log, the next one goes on");
+	world_init(&w);
+	connect_world(&w);
+	w.d.stalled = true;
+	CHECK_INT(qubesdb_write(w.r.db, "/a", "1", 1), 0);
+	settle(&w);
+	fake_dom0_message(&w.d, QDB_ERROR, "/a", NULL, 0);
+	settle(&w);
+	CHECK_INT(w.r.losses, 0);
+	CHECK(strstr(w.r.last_log, "refused WRITE of /a"));
+	world_end(&w);
+}
+
+static void test_own_reconnect(void)
+{
+	struct world w;
+
+	test_case("unanswered writes are told again after a loss");
+	world_init(&w);
+	connect_world(&w);
+	w.d.stalled = true;
+	CHECK_INT(qubesdb_write(w.r.db, "/mine", "1", 1), 0);
+	CHECK_INT(qubesdb_rm(w.r.db, "/none"), 0);
+	settle(&w);
+	fake_dom0_restart(&w.d);
+	w.d.stalled = false;
+	settle(&w);
+	CHECK_INT(w.r.losses, 1);
+	CHECK_STR(we_have(&w, "/mine"), "1");
+	fake_vchan_announce(&w.v);
+	settle_after(&w, 1000);
+	CHECK_STR(dom0_has(&w, "/mine"), "1");
+	CHECK_STR(we_have(&w, "/mine"), "1");
+
+	test_case("an rm of what the new tree does not have is dropped");
+	w.d.stalled = true;
+	CHECK_INT(qubesdb_rm(w.r.db, "/mine"), 0);
+	fake_dom0_restart(&w.d);
+	fake_dom0_unset(&w.d, "/mine");
+	w.d.stalled = false;
+	settle(&w);
+	fake_vchan_announce(&w.v);
+	settle_after(&w, 1000);
+	CHECK_INT(w.d.rms, 0);
+	CHECK_STR(we_have(&w, "/mine"), "(none)");
+	world_end(&w);
+}
+
+static void test_handled(void)
+{
+	struct world w;
+
+	test_case("writing the handled counter from inside commit()");
+	world_init(&w);
+	w.r.handled = "/qubes-firewall-handled/10.137.0.1";
+	set(&w, "/qubes-firewall/10.137.0.1", "");
+	connect_world(&w);
+	CHECK_STR(dom0_has(&w, w.r.handled), "1");
+	for (int i = 0; i < 30; i++)
+		update(&w, "10.137.0.1", "action=drop");
+	settle(&w);
+	CHECK_STR(dom0_has(&w, w.r.handled), "31");
+	CHECK_INT(w.r.commits, 31);
+	world_end(&w);
+}
+
+/* --- a random stream ------------------------------------------------------------------ */
+
+static unsigned rnd_state;
+
+static unsigned rnd(unsigned n)
+{
+	rnd_state = rnd_state * 1664525 + 1013904223;
+	return (rnd_state >> 8) % n;
+}
+
+/* dom0 owns what lies outside of /own/, we own what lies inside. */
+static void random_dom0(struct world *w, char *want, size_t size)
+{
+	char path[64], value[64];
+	const struct fake_key *k;
+	unsigned s = rnd(3);
+	size_t n = strlen(want);
+
+	switch (rnd(6)) {
+	case 0:
+		snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%u/", s);
+		fake_dom0_rm(&w->d, path);
+		return;
+	case 1:
+	case 2:
+		snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%u/%04u", s, rnd(4));
+		snprintf(value, sizeof(value), "rule-%u", rnd(100));
+		fake_dom0_write(&w->d, path, value);
+		return;
+	case 3:
+		snprintf(path, sizeof(path), "/key/%u", rnd(5));
+		snprintf(value, sizeof(value), "%u", rnd(1000));
+		fake_dom0_write(&w->d, path, value);
+		return;
+	case 4:
+		snprintf(path, sizeof(path), rnd(4) ? "/key/%u" : "/key/", rnd(5));
+		fake_dom0_rm(&w->d, path);
+		return;
+	default:
+		snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%u", s);
+		fake_dom0_write(&w->d, path, "");
+		/* What the commit must deliver, and nothing else. */
+		n += (size_t)snprintf(want + n, size - n, "commit 10.137.0.%u", s);
+		for (unsigned i = 0; i < 4; i++) {
+			snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%u/%04u", s, i);
+			k = fake_dom0_get(&w->d, path);
+			if (k)
+				n += (size_t)snprintf(want + n, size - n, " %04u=%s", i, k->value);
+		}
+		snprintf(want + n, size - n, "\n");
+	}
+}
+
+static void random_own(struct world *w)
+{
+	char path[64], value[64];
+
+	if (rnd(3)) {
+		snprintf(path, sizeof(path), "/own/%u/%u", rnd(2), rnd(3));
+		snprintf(value, sizeof(value), "%u", rnd(1000));
+		CHECK_INT(qubesdb_write(w->r.db, path, value, strlen(value)), 0);
+	} else {
+		snprintf(path, sizeof(path), rnd(2) ? "/own/%u/" : "/own/%u/%u", rnd(2), rnd(3));
+		CHECK_INT(qubesdb_rm(w->r.db, path), 0);
+	}
+}
+
+struct compare {
+	struct world *w;
+	size_t n;
+};
+
+static void compare_key(void *arg, const char *path, const char *value, size_t len)
+{
+	struct compare *c = arg;
+
+	(void)len;
+	CHECK_STR(dom0_has(c->w, path), value);
+	c->n++;
+}
+
+static void only_commits(char *text)
+{
+	char *out = text;
+
+	for (char *line = text, *end; *line; line = end) {
+		end = strchr(line, '\n') + 1;
+		if (strncmp(line, "commit", 6) == 0) {
+			memmove(out, line, (size_t)(end - line));
+			out += end - line;
+		}
+	}
+	*out = '\0';
+}
+
+static void test_random(void)
+{
+	static char want[1 << 16];
+	char name[64];
+
+	for (unsigned seed = 1; seed <= 60; seed++) {
+		struct world w;
+		struct compare c = { .w = &w };
+		unsigned keys;
+
+		snprintf(name, sizeof(name), "random commands, seed %u", seed);
+		test_case(name);
+		rnd_state = seed;
+		world_init(&w);
+		connect_world(&w);
+		rig_clear(&w.r);
+		w.d.patient = true;
+		want[0] = '\0';
+		for (int step = 0; step < 400; step++) {
+			if (rnd(2))
+				random_dom0(&w, want, sizeof(want));
+			if (rnd(4) == 0)
+				random_own(&w);
+			w.v.read_max = rnd(3) ? 0 : 1 + rnd(100);
+			w.d.send_max = rnd(3) ? 0 : 1 + rnd(200);
+			w.d.stalled = rnd(5) == 0;
+			for (unsigned i = rnd(6); i > 0; i--) {
+				(void)fake_dom0_run(&w.d);
+				(void)rig_turn(&w.r);
+			}
+		}
+		w.d.stalled = false;
+		settle(&w);
+		only_commits(w.r.events);
+		CHECK_STR(w.r.events, want);
+		CHECK_INT(w.r.losses, 0);
+		CHECK_INT(w.d.expect_at, w.d.expect_n);
+		qubesdb_list(w.r.db, "/", compare_key, &c);
+		keys = (unsigned)w.d.n;
+		CHECK_INT(c.n, keys);
+		world_end(&w);
+	}
+}
+
+/* Losses at any moment: in the end both sides agree, and dom0 never died. */
+static void test_random_loss(void)
+{
+	static char unused[1 << 16];
+	char name[64];
+
+	for (unsigned seed = 1; seed <= 40; seed++) {
+		struct world w;
+		struct compare c = { .w = &w };
+
+		snprintf(name, sizeof(name), "random commands and losses, seed %u", seed);
+		test_case(name);
+		rnd_state = seed * 7919;
+		world_init(&w);
+		w.d.patient = true;
+		for (int step = 0; step < 300; step++) {
+			unused[0] = '\0';
+			if (rnd(2))
+				random_dom0(&w, unused, sizeof(unused));
+			if (rnd(4) == 0)
+				random_own(&w);
+			w.d.send_max = rnd(3) ? 0 : 1 + rnd(200);
+			if (rnd(40) == 0)
+				fake_dom0_restart(&w.d);
+			if (!w.v.announced && !w.v.dom0_open && rnd(3) == 0)
+				fake_vchan_announce(&w.v);
+			for (unsigned i = rnd(6); i > 0; i--) {
+				(void)fake_dom0_run(&w.d);
+				(void)rig_turn(&w.r);
+			}
+			w.r.now += rnd(200);
+			CHECK_STR(w.d.dead, "");
+		}
+		w.d.send_max = 0;
+		if (!w.v.announced && !w.v.dom0_open)
+			fake_vchan_announce(&w.v);
+		settle_after(&w, 2000);
+		settle_after(&w, 2000);
+		CHECK_INT(qubesdb_state(w.r.db), QUBESDB_READY);
+		qubesdb_list(w.r.db, "/", compare_key, &c);
+		CHECK_INT(c.n, w.d.n);
+		world_end(&w);
+	}
+}
+
+int main(void)
+{
+	test_connect();
+	test_spec();
+	test_commit();
+	test_sizes();
+	test_many();
+	test_framing();
+	test_back_to_back();
+	test_full_ring();
+	test_hostile();
+	test_hostile_raw();
+	test_rm_miss();
+	test_reconnect();
+	test_half_update_at_reconnect();
+	test_own();
+	test_own_bound();
+	test_own_reconnect();
+	test_handled();
+	test_random();
+	test_random_loss();
+	return test_end();
+}
