@@ -64,9 +64,9 @@ static inline void world_run(struct world *w, uint64_t ms)
 		w->deadline = netback_poll_store(w->nb, w->now);
 }
 
-static inline void world_new(struct world *w)
+static inline void world_new_with(struct world *w, port_event_fn *event, void *arg)
 {
-	struct netback_config config = { .event = world_event, .arg = w };
+	struct netback_config config = { .event = event, .arg = arg };
 	unsigned int i;
 
 	memset(w, 0, sizeof(*w));
@@ -82,6 +82,11 @@ static inline void world_new(struct world *w)
 	}
 	world_run(w, 0);
 	w->base = fake_use(w->fake);
+}
+
+static inline void world_new(struct world *w)
+{
+	world_new_with(w, world_event, w);
 }
 
 static inline bool world_at_base(const struct world *w)
@@ -191,6 +196,15 @@ static inline int world_tx(struct world *w, struct frame *f)
 	copy_batch_run(w->batch);
 	w->port->ops->tx_flush(w->port);
 	return err;
+}
+
+static inline size_t frame_len_sum(const struct frame *f)
+{
+	size_t len = f->header_len, i;
+
+	for (i = 0; i < f->nseg; i++)
+		len += f->seg[i].len;
+	return len;
 }
 
 static inline size_t world_bytes(const struct frame *f, uint8_t *buf, size_t size)
