@@ -83,7 +83,8 @@ int fake_backend_connect(struct fake_backend *b)
 	rx = fake_shared(b->f, b->domid, get(b, b->fe, "rx-ring-ref"), &writable);
 	if (!rx || !writable || get(b, b->fe, "request-rx-copy") != 1)
 		return -EINVAL;
-	if (ring_back_attach(&b->tx, tx, RING_SLOT_TX) || ring_back_attach(&b->rx, rx, RING_SLOT_RX))
+	if (ring_back_attach(&b->tx, tx, RING_SLOT_TX) ||
+	    ring_back_attach(&b->rx, rx, RING_SLOT_RX))
 		return -EPROTO;
 	b->tx_port = fake_port_bind(b->f, b->domid, get(b, b->fe, b->config.no_split ?
 							"event-channel" : "event-channel-tx"));

@@ -5,6 +5,8 @@
  */
 #include "tests/unit/uplink_world.h"
 
+#include <pthread.h>
+
 static uint8_t data[70000], got[70000];
 
 /* --- sending -------------------------------------------------------------------- */
@@ -336,6 +338,66 @@ static void test_bad_rx(struct world *w)
 	CHECK(w->port->link);
 }
 
+/* Another vCPU of the netvm rewrites response slots and pages all the time: what
+ * was taken stays as it was taken, and no page is lost. */
+struct mutator {
+	volatile uint32_t *ring;
+	volatile uint8_t *pages;
+	volatile bool stop;
+};
+
+static void *mutate(void *arg)
+{
+	struct mutator *m = arg;
+	uint32_t x = 1;
+
+	while (!m->stop) {
+		x = x * 1664525 + 1013904223;
+		/* flags and statuses of all kinds, not the indices */
+		m->ring[16 + (x >> 8) % 512] = (x & 0xfff) << 16 | (x >> 20 & 0x0f);
+		m->pages[(x >> 4) % (UPLINK_PAGES * XEN_PAGE)] = (uint8_t)x;
+	}
+	return NULL;
+}
+
+static void test_mutator(struct world *w)
+{
+	struct uplink *u = uplink_of(w->port);
+	struct mutator m = { .ring = u->rx.page, .pages = u->rx_mem };
+	static uint8_t header[64][FRAME_HEADER_MAX];
+	unsigned int i, k, n, frames = 0;
+	pthread_t thread;
+
+	test_case("hp_mutator_uplink");
+	CHECK_INT(pthread_create(&thread, NULL, mutate, &m), 0);
+	for (i = 0; i < 3000; i++) {
+		struct ring_rx_rsp rsp[8] = { { .status = 500 } };
+
+		fake_backend_raw_rx(&w->b, rsp, i % 8 + 1);
+		u->rx_bad = 0; /* not what is looked at here */
+		n = (unsigned int)w->port->ops->rx_burst(w->port, w->frames, 64, w->batch);
+		for (k = 0; k < n; k++)
+			memcpy(header[k], w->frames[k]->header, FRAME_HEADER_MAX);
+		for (k = 0; k < n; k++) {
+			const struct frame *f = w->frames[k];
+
+			CHECK(f->len == frame_len_sum(f) && f->len <= FRAME_LEN_MAX);
+			CHECK(f->header_len == (f->len < 192 ? f->len : 192));
+			world_bytes(f, got, sizeof(got));
+			CHECK(memcmp(header[k], f->header, FRAME_HEADER_MAX) == 0);
+			w->port->ops->complete(w->port, w->frames[k], true);
+		}
+		frames += n;
+		CHECK_INT(world_rx_sum(w), UPLINK_PAGES);
+		CHECK_INT(u->rx_held, 0);
+		w->port->ops->rx_flush(w->port);
+	}
+	m.stop = true;
+	pthread_join(thread, NULL);
+	CHECK(frames > 100);
+	CHECK(w->port->link && !u->broken);
+}
+
 /* --- events and indices ------------------------------------------------------------ */
 
 static void test_events(struct world *w)
@@ -497,6 +559,10 @@ int main(void)
 	test_held(&w);
 	test_bad_rx(&w);
 	test_events(&w);
+	world_down(&w);
+
+	world_up(&w, NULL);
+	test_mutator(&w);
 	world_down(&w);
 
 	world_up_at(&w, NULL, 0xfffffe00);

@@ -491,9 +491,9 @@ static void test_after_a_crash(void)
 /* Every operation of the seam that a connect needs fails once, in each place. */
 static void test_failures(void)
 {
-	static const enum fake_op ops[] = { FAKE_SHARE, FAKE_BIND, FAKE_STORE_WRITE, FAKE_STORE_BEGIN,
-					    FAKE_STORE_END, FAKE_STORE_READ, FAKE_STORE_WATCH,
-					    FAKE_STORE_RM };
+	static const enum fake_op ops[] = { FAKE_SHARE, FAKE_BIND, FAKE_STORE_WRITE,
+					    FAKE_STORE_BEGIN, FAKE_STORE_END, FAKE_STORE_READ,
+					    FAKE_STORE_WATCH, FAKE_STORE_RM };
 	unsigned int op, nth, tries;
 	struct world w;
 
