@@ -192,9 +192,14 @@ void fake_store_deny(struct fake *f, const char *path, int err)
 {
 	size_t at = FAKE_DENIES;
 
-	for (size_t i = FAKE_DENIES; i-- > 0;)
-		if (strcmp(f->deny[i].path, path) == 0 || !f->deny[i].err)
+	for (size_t i = 0; i < FAKE_DENIES; i++) {
+		if (strcmp(f->deny[i].path, path) == 0) {
+			at = i; /* rather than a free place before it */
+			break;
+		}
+		if (!f->deny[i].err && at == FAKE_DENIES)
 			at = i;
+	}
 	if (at == FAKE_DENIES)
 		abort();
 	snprintf(f->deny[at].path, sizeof(f->deny[at].path), "%s", path);

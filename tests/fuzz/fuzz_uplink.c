@@ -302,7 +302,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 	fake_backend_offer(&z->w.b, &(struct fake_backend_config){ 0 });
 	world_run(&z->w, 0);
 	if (!z->w.port || fake_backend_connect(&z->w.b)) {
-		printf("not connected at the start: %s, states %s %u\n",
+		fprintf(stderr, "not connected at the start: %s, states %s %u\n",
 		       z->w.port ? z->w.port->reason : "no port",
 		       fake_store_has(z->w.fake, z->w.b.fe) ? "F is there" : "no F",
 		       fake_backend_front_state(&z->w.b));
