@@ -528,15 +528,25 @@ static void decide_error(struct engine *e, struct work *w)
 
 /* --- batches ------------------------------------------------------------------ */
 
-/* D5: time only goes forward, and a long pause does not end all flows at once. */
+/*
+ * D5: time only goes forward, and a suspend does not end all flows at once: they
+ * get a second in which to show that they are alive. Two pauses in a row are no
+ * suspend but a caller that seldom calls, and must not hold flows for ever.
+ */
 void engine_advance(struct engine *e, struct engine_time now)
 {
-	uint64_t step = now.ms > e->last_ms ? now.ms - e->last_ms : 0;
+	uint64_t step = now.ms > e->last_ms && e->started ? now.ms - e->last_ms : 0;
+	bool jump = step > CLOCK_JUMP_MS;
 
-	if (step > CLOCK_JUMP_MS)
-		e->hold_until = e->clock + step + CLOCK_HOLD_MS;
+	e->started = true;
+	/* beyond the longest timeout nothing changes, and flows keep 32 bits */
+	if (step > CLOCK_STEP_MAX_MS)
+		step = CLOCK_STEP_MAX_MS;
 	e->last_ms = now.ms;
 	e->clock += step;
+	if (jump && !e->jumped)
+		e->hold_until = e->clock + CLOCK_HOLD_MS;
+	e->jumped = step ? jump : e->jumped;
 	e->now = (uint32_t)e->clock;
 	e->hold = e->clock < e->hold_until;
 }

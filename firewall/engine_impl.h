@@ -32,6 +32,7 @@
 #define SWEEP_BUDGET 512u  /* flows judged again in one tick */
 #define CLOCK_JUMP_MS 5000u /* D5: a longer pause than this is a suspend */
 #define CLOCK_HOLD_MS 1000u /* D5: no expiry for so long after it */
+#define CLOCK_STEP_MAX_MS (2u * 86400 * 1000)
 
 #define ARP_RETRY_MS 1000u
 #define ARP_REFRESH_MS 60000u
@@ -104,6 +105,8 @@ struct engine {
 	uint16_t uplink; /* the one in use, or PORT_NONE */
 	uint32_t nat4;	 /* address that flows are translated to; outlives a link */
 	bool hold;	 /* D5: just resumed, nothing times out */
+	bool started;	 /* the caller's clock is known */
+	bool jumped;	 /* the last step of the clock was a long one */
 	uint64_t clock;	 /* ms; only goes forward */
 	uint64_t last_ms, hold_until;
 	struct rng rng;

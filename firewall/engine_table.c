@@ -368,6 +368,7 @@ int engine_new(struct engine **out, const struct engine_config *config)
 	}
 	rng_init(&e->rng, config->rng_seed);
 	e->index_salt = rng_u32(&e->rng);
+	e->clock = 1000; /* limits start full: a second has passed since their zero */
 	e->uplink = PORT_NONE;
 	for (unsigned int i = 0; i < ENGINE_IFACE_MAX; i++)
 		e->ifaces[i].source = SOURCE_NONE;

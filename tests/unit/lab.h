@@ -246,6 +246,8 @@ static inline void lab_read(const struct frame *f, struct seen *s)
 		return;
 	ihl = (size_t)(ip[0] & 15) * 4;
 	total = lab_get16(ip + 2);
+	if (ihl < 20 || total < ihl || 14 + total > pos)
+		return;
 	inet_ntop(AF_INET, ip + 12, s->src, sizeof(s->src));
 	inet_ntop(AF_INET, ip + 16, s->dst, sizeof(s->dst));
 	s->tos = ip[1];
@@ -361,7 +363,6 @@ static inline void lab_init(struct lab *l, uint32_t flow_max, uint8_t seed)
 
 	memset(c.hash_key, seed, sizeof(c.hash_key));
 	memset(c.rng_seed, seed, sizeof(c.rng_seed));
-	memset(l, 0, sizeof(*l));
 	l->ms = 1000000;
 	if (engine_new(&l->e, &c) != 0)
 		abort();

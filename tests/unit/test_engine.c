@@ -506,6 +506,16 @@ static void test_time(void)
 	s = udp_in(5001, 4000);
 	is_dropped(DROP_INBOUND);
 
+	test_case("D5_a_caller_that_seldom_calls");
+	start(0);
+	s = udp_out(1, 5000, 4000);
+	for (int i = 0; i < 40; i++) {
+		lab.ms += 10000;
+		while (engine_tick(lab.e, &lab.out.f, (struct engine_time){ lab.ms }))
+			;
+	}
+	CHECK_INT(engine_stats(lab.e)->flows_active, 0);
+
 	test_case("D5_clock_back_leaves_nothing_stuck");
 	start(0);
 	s = udp_out(1, 5000, 4000);
