@@ -160,7 +160,7 @@ static inline void world_fill(uint8_t *p, size_t len, unsigned int seed)
 static inline size_t world_frame(struct world *w, struct frame *f, unsigned int header_len,
 				 const uint16_t *segs, size_t nsegs, bool local, uint8_t *whole)
 {
-	static uint8_t heap[70000];
+	static uint8_t heap[FRAME_SEG_MAX * XEN_PAGE];
 	static unsigned int seed;
 	size_t i, at = header_len, from = 0;
 
