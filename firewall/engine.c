@@ -555,8 +555,10 @@ static void process_batch(struct engine *e, struct frame **frames, size_t n)
 {
 	struct work *work = e->work;
 
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		__builtin_prefetch(frames[i], 1);
 		__builtin_prefetch(frames[i]->header, 1);
+	}
 	for (size_t i = 0; i < n; i++) {
 		work[i].f = frames[i];
 		parse(e, &work[i]);

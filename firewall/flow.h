@@ -186,9 +186,9 @@ static inline uint64_t flow_hash(const struct flow_table *t, const struct flow_k
 {
 	const uint64_t words[3] = { key->meta, key->remote.w[0], key->remote.w[1] };
 
-	/* the family is part of the first word: the two lengths cannot collide */
+	/* 12 or 24 bytes; an IPv4 address fits the last block beside the length */
 	if (key->meta >> 57 == 4)
-		return siphash_words(&t->hash_key, words, 2, (uint64_t)16 << 56, 1, 3);
+		return siphash_words(&t->hash_key, words, 1, words[1] | (uint64_t)12 << 56, 1, 3);
 	return siphash_words(&t->hash_key, words, 3, (uint64_t)24 << 56, 1, 3);
 }
 

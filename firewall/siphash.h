@@ -2,7 +2,7 @@
 /*
  * SipHash (Aumasson, Bernstein 2012) over whole 64-bit words.
  *
- * The flow table's keys are 16 or 24 bytes, so the general byte-string
+ * The flow table's keys are 12 or 24 bytes, so the general byte-string
  * interface is not needed; the caller passes the last block (remaining bytes
  * and length). Inline, because the hot path hashes each packet once. The table
  * uses one compression and three finalisation rounds: a hash-flood attacker
