@@ -407,6 +407,46 @@ static void test_other_domain(void)
 	world_down(&w);
 }
 
+/* Pages that a backend had are not given to the next one, nor is what was in
+ * them: the grants end with the connection. */
+static void test_no_reuse(void)
+{
+	uint32_t before[2 * UPLINK_PAGES];
+	static const uint16_t segs[] = { 4096, 4096 };
+	const struct uplink *u;
+	struct world w;
+	unsigned int i, j;
+	size_t used = 0;
+
+	test_case("hp_396_no_page_reuse");
+	world_up(&w, NULL);
+	u = uplink_const_of(w.port);
+	memcpy(before, u->tx_gref, sizeof(u->tx_gref));
+	memcpy(before + UPLINK_PAGES, u->rx_gref, sizeof(u->rx_gref));
+	for (i = 0; i < 40; i++) {
+		world_frame(&w, w.frames[0], 192, segs, 2, true, data);
+		CHECK_INT(world_tx(&w, w.frames[0]), 0);
+	}
+	fake_backend_state(&w.b, 5);
+	world_run(&w, 0);
+	for (i = 0; i < 2 * UPLINK_PAGES; i++)
+		CHECK(fake_shared(w.fake, w.b.domid, before[i], NULL) == NULL);
+	fake_backend_disconnect(&w.b);
+	fake_backend_plug(&w.b, w.fake, 33, 0, WORLD_MAC);
+	fake_backend_offer(&w.b, &(struct fake_backend_config){ 0 });
+	world_run(&w, 0);
+	CHECK(w.port->link);
+	for (i = 0; i < UPLINK_PAGES; i++) {
+		for (j = 0; j < 2 * UPLINK_PAGES; j++)
+			CHECK(u->tx_gref[i] != before[j] && u->rx_gref[i] != before[j]);
+		for (j = 0; j < XEN_PAGE; j++)
+			used += u->tx_mem[i * XEN_PAGE + j] | u->rx_mem[i * XEN_PAGE + j];
+		CHECK(fake_shared(w.fake, 2, u->tx_gref[i], NULL) == NULL);
+	}
+	CHECK_INT(used, 0);
+	world_down(&w);
+}
+
 static void test_detach(void)
 {
 	char path[192];
@@ -550,6 +590,7 @@ int main(void)
 	test_violations();
 	test_restarts();
 	test_other_domain();
+	test_no_reuse();
 	test_detach();
 	test_after_a_crash();
 	test_failures();
