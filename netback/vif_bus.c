@@ -34,7 +34,7 @@
  * nothing but read and watch - it removes the frontend's directory and its own
  * /libxl records only afterwards - and xenstore shows neither reads nor watches of
  * another connection. So there is nothing to wait for; the directory stays for
- * VIF_REMOVE_MS after both conditions were first seen, a tenth of the 10 s that
+ * VIF_REMOVE_MS after both conditions were first seen, out of the 10 s that
  * libxl gives us.
  *
  * A guest that ended without a word from the toolstack leaves a directory with
@@ -52,7 +52,7 @@
 #include <syslog.h>
 
 #define VIF_CLOSE_WAIT_MS 3000
-#define VIF_REMOVE_MS 1000
+#define VIF_REMOVE_MS 1500
 #define VIF_VISIBLE_MS 100 /* how long 2 stands when the frontend is ahead of us */
 #define VIF_ORPHAN_MS 30000 /* a closed vif without frontend that dom0 forgot */
 #define VIF_STATE_BAD UINT32_MAX /* text in our state node that is no number */

@@ -121,6 +121,21 @@ struct fake_use fake_use(const struct fake *f)
 	return u;
 }
 
+void *fake_grow(void *array, size_t n, size_t *room, size_t max, size_t size)
+{
+	size_t want = *room ? 2 * *room : 64;
+
+	if (n < *room)
+		return array;
+	if (n >= max)
+		abort();
+	array = realloc(array, want * size);
+	if (!array)
+		abort();
+	*room = want;
+	return array;
+}
+
 void fake_signal(int fd)
 {
 	uint64_t one = 1;

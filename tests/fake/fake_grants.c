@@ -11,10 +11,8 @@
 
 int fake_grants_init(struct fake *f)
 {
-	f->grant = calloc(FAKE_GRANTS, sizeof(*f->grant));
-	f->page = calloc(FAKE_PAGES, sizeof(*f->page));
 	f->next_gref = 8; /* the first eight are reserved on a real system */
-	return f->grant && f->page ? 0 : -ENOMEM;
+	return 0;
 }
 
 void fake_grants_free(struct fake *f)
@@ -31,7 +29,8 @@ void *fake_page_new(struct fake *f)
 {
 	void *page = NULL;
 
-	if (f->npages == FAKE_PAGES || posix_memalign(&page, XEN_PAGE, XEN_PAGE))
+	f->page = fake_grow(f->page, f->npages, &f->pages_room, FAKE_PAGES, sizeof(*f->page));
+	if (posix_memalign(&page, XEN_PAGE, XEN_PAGE))
 		abort();
 	memset(page, 0, XEN_PAGE);
 	f->page[f->npages++] = page;
@@ -43,8 +42,8 @@ static struct fake_grant *grant_slot(struct fake *f)
 	for (size_t i = 0; i < f->ngrants; i++)
 		if (!f->grant[i].used)
 			return &f->grant[i];
-	if (f->ngrants == FAKE_GRANTS)
-		abort();
+	f->grant = fake_grow(f->grant, f->ngrants, &f->grants_room, FAKE_GRANTS,
+			     sizeof(*f->grant));
 	return &f->grant[f->ngrants++];
 }
 

@@ -5,9 +5,9 @@
 
 #include "tests/fake/fake.h"
 
-#define FAKE_GRANTS 65536
+#define FAKE_GRANTS 65536 /* at most; both lists grow to that */
 #define FAKE_PORTS 4096
-#define FAKE_WATCHES 1024
+#define FAKE_WATCHES 300
 #define FAKE_EVENTS 8192
 #define FAKE_DENIES 64
 #define FAKE_TX 8
@@ -72,10 +72,10 @@ struct fake {
 	struct fake_rule rule[FAKE_OP_MAX];
 
 	struct fake_grant *grant;
-	size_t ngrants;
+	size_t ngrants, grants_room;
 	uint32_t next_gref;
 	void **page; /* of other domains, freed at the end */
-	size_t npages;
+	size_t npages, pages_room;
 	unsigned int maps, shared_pages;
 	void (*on_copy)(void *arg, struct xen_copy *op);
 	void *on_copy_arg;
@@ -90,7 +90,7 @@ struct fake {
 	uint64_t generation;
 	struct fake_watch *watch;
 	struct fake_event *event;
-	size_t nevents;
+	size_t nevents, events_room;
 	struct fake_tx tx[FAKE_TX];
 	struct {
 		char path[XEN_PATH_MAX];
@@ -101,6 +101,8 @@ struct fake {
 
 /* Count one call; the error when it is to fail, else 0. */
 int fake_enter(struct fake *f, enum fake_op op);
+/* Room for one more in an array that doubles; aborts above @max. */
+void *fake_grow(void *array, size_t n, size_t *room, size_t max, size_t size);
 void fake_signal(int fd);
 void fake_unsignal(int fd);
 

@@ -81,8 +81,11 @@ void rig_poll(struct rig *r)
 {
 	netback_poll_events(r->nb);
 	/* what is due at once, and the watches that our own writes fire */
-	for (int i = 0; i < 20; i++)
+	for (int i = 0; i < 20; i++) {
 		r->deadline_ms = netback_poll_store(r->nb, r->now_ms);
+		if (r->deadline_ms > r->now_ms && !fake_store_pending(r->f))
+			break;
+	}
 }
 
 void rig_wait(struct rig *r, uint64_t ms)

@@ -272,7 +272,7 @@ static void test_detach(unsigned int cycles)
 		at = r.now_ms;
 		while (fake_store_has(r.f, fr.be) && r.now_ms < at + 10000)
 			rig_wait(&r, 50);
-		CHECK(r.now_ms - at >= 900 && r.now_ms - at <= 1500);
+		CHECK(r.now_ms - at >= 1000 && r.now_ms - at <= 2000);
 		CHECK(!fake_store_has(r.f, fr.be));
 		CHECK_INT(r.removed, i + 1);
 		check_base_line();
@@ -336,7 +336,7 @@ static void test_destroy(void)
 		fake_domain_destroy(r.f, 5, errors[i]);
 		rig_poll(&r);
 		CHECK_INT(front_be_state(&fr), 6);
-		rig_wait(&r, 1500);
+		rig_wait(&r, 2000);
 		CHECK(!fake_store_has(r.f, fr.be));
 		check_base_line();
 		end();
@@ -450,7 +450,7 @@ static void test_close_unconnected(void)
 	check_states(&fr, "6/6");
 	CHECK_INT(fake_use(r.f).maps, 0);
 	front_detach(&fr); /* libxl leaves a 6 alone */
-	rig_wait(&r, 1500);
+	rig_wait(&r, 2000);
 	CHECK(!fake_store_has(r.f, fr.be));
 	end();
 }
