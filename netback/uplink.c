@@ -374,6 +374,8 @@ uint64_t uplink_step(struct port *port, uint64_t now_ms)
 		step_gone(u);
 		return UINT64_MAX;
 	}
+	if (n.failed)
+		return now_ms + STEP_MS;
 	if (!u->connected)
 		port->xenbus_state = n.own_state <= XB_RECONFIGURED ? (uint8_t)n.own_state : 0;
 	blind = uplink_bus_watch(u, n.backend) != 0;
@@ -384,6 +386,8 @@ uint64_t uplink_step(struct port *port, uint64_t now_ms)
 	if (!u->connected) {
 		/* a disconnect has changed our state */
 		uplink_bus_read(u, &n);
+		if (n.failed)
+			return now_ms + STEP_MS;
 		if (n.backend[0])
 			step_waiting(u, &n);
 	}

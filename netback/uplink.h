@@ -39,6 +39,7 @@ struct uplink_nodes {
 	unsigned int backend_state; /* 0: gone, unreadable */
 	bool online;		    /* B/online is not 0 */
 	bool gone;		    /* F itself was removed */
+	bool failed;		    /* a read went wrong: all this means nothing */
 };
 
 /** A frame that tx() has laid out and tx_flush() will publish. */

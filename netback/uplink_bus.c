@@ -40,37 +40,49 @@ static int read_text(struct uplink *u, const char *dir, const char *node, char *
 	return err ? err : u->env->xen->ops->store_read(u->env->xen, 0, path, buf, size);
 }
 
-static bool read_flag(struct uplink *u, const char *dir, const char *node, bool missing)
+/* What one failed read says: absent, or nothing at all. */
+static bool is_absent(int err)
 {
-	uint32_t value;
+	return err == -ENOENT || err == -EACCES || err == -EINVAL || err == -E2BIG;
+}
 
-	return read_u32(u, 0, dir, node, &value) ? missing : value != 0;
+/* A number that may be missing; other failures are noted. */
+static uint32_t look(struct uplink *u, struct uplink_nodes *n, const char *dir, const char *node,
+		     uint32_t missing)
+{
+	uint32_t value = missing;
+	int err = read_u32(u, 0, dir, node, &value);
+
+	if (err && !is_absent(err))
+		n->failed = true;
+	return value;
 }
 
 void uplink_bus_read(struct uplink *u, struct uplink_nodes *n)
 {
-	uint32_t value;
+	uint32_t domid;
 	char text[8];
 	int err;
 
 	*n = (struct uplink_nodes){ 0 };
 	err = u->env->xen->ops->store_read(u->env->xen, 0, u->front, text, sizeof(text));
-	if (err == -ENOENT) {
-		n->gone = true;
+	if (err && err != -E2BIG) { /* the directory's own text is nothing to us */
+		n->gone = err == -ENOENT;
+		n->failed = !is_absent(err);
 		return;
 	}
-	if (read_u32(u, 0, u->front, "state", &value) == 0)
-		n->own_state = value;
-	if (read_text(u, u->front, "backend", n->backend, sizeof(n->backend)) ||
-	    read_u32(u, 0, u->front, "backend-id", &value) || value > UINT16_MAX ||
-	    n->backend[0] != '/') {
+	n->own_state = look(u, n, u->front, "state", XB_UNKNOWN);
+	domid = look(u, n, u->front, "backend-id", UINT32_MAX);
+	err = read_text(u, u->front, "backend", n->backend, sizeof(n->backend));
+	if (err && !is_absent(err))
+		n->failed = true;
+	if (err || domid > UINT16_MAX || n->backend[0] != '/') {
 		n->backend[0] = '\0'; /* trap 7: wait for the watch */
 		return;
 	}
-	n->backend_domid = (uint16_t)value;
-	if (read_u32(u, 0, n->backend, "state", &value) == 0)
-		n->backend_state = value;
-	n->online = read_flag(u, n->backend, "online", true);
+	n->backend_domid = (uint16_t)domid;
+	n->backend_state = look(u, n, n->backend, "state", XB_UNKNOWN);
+	n->online = look(u, n, n->backend, "online", 1) != 0;
 }
 
 static int hex(char c)

@@ -288,8 +288,14 @@ static void fuzz_end(struct fuzz *z)
 	fake_store_del(z->w.fake, b->be);
 	world_run(&z->w, 70000);
 	if (z->w.port || z->nheld || z->nspare != 32 || b->connected || !world_at_base(&z->w) ||
-	    fake_use(z->w.fake).watches != z->w.base.watches || fake_store_has(z->w.fake, b->fe))
+	    fake_use(z->w.fake).watches != z->w.base.watches ||
+	    fake_store_has(z->w.fake, b->fe)) {
+		fprintf(stderr, "left over: %s, %u held, %u spare, watches %u of %u, %s\n",
+			z->w.port ? z->w.port->reason : "no port", z->nheld, z->nspare,
+			fake_use(z->w.fake).watches, z->w.base.watches,
+			fake_store_has(z->w.fake, b->fe) ? "F is there" : "no F");
 		abort();
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)

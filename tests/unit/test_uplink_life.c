@@ -484,6 +484,28 @@ static void test_detach(void)
 	}
 	world_down(&w);
 
+	test_case("uplink_failed_reads_say_nothing"); /* found by fuzz_uplink */
+	world_up(&w, NULL);
+	for (i = 1; i < 6; i++) {
+		fake_fail(w.fake, FAKE_STORE_READ, i, 1, -EIO);
+		snprintf(path, sizeof(path), "%s/state", w.b.be);
+		fake_store_fire(w.fake, path);
+		w.deadline = netback_poll_store(w.nb, w.now);
+		CHECK_INT(w.deadline, w.now + 1000);
+		CHECK(w.port->link);
+		world_run(&w, 1000);
+		CHECK_INT(w.deadline, UINT64_MAX);
+	}
+	CHECK_INT(w.down, 0);
+	both_ways(&w);
+	fake_fail(w.fake, FAKE_STORE_READ, 1, 1, -EIO);
+	fake_store_del(w.fake, w.b.fe);
+	w.deadline = netback_poll_store(w.nb, w.now);
+	CHECK_INT(w.removed, 0);
+	world_run(&w, 1000);
+	CHECK_INT(w.removed, 1);
+	world_down(&w);
+
 	test_case("uplink_removed_while_connected");
 	world_up(&w, NULL);
 	fake_store_del(w.fake, w.b.fe);
