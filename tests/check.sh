@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.." || exit 1
 BUILD=${BUILD:-build}
 CC=${CC:-cc}
 FUZZ_SMOKE_SECONDS=${FUZZ_SMOKE_SECONDS:-30}
-export BUILD
+export BUILD RINGFENCE="$BUILD/san/ringfence"
 # The makes below are ours, not parts of the one that may have started us.
 unset MAKEFLAGS MFLAGS MAKELEVEL
 
@@ -49,6 +49,7 @@ count() {
 		echo "$name: exit status $status although no case failed" >>"$log"
 		f=1
 	fi
+	reason=$(tail -n 1 "$log") # ours, or just its last line
 	passed=$((passed + p))
 	failed=$((failed + f))
 	last_passed=$p
@@ -82,7 +83,7 @@ stream() {
 	"$@" 2>&1 </dev/null | tee "$log" | sed -u -E 's/^([0-9]+ passed)/  \1/'
 	status=${PIPESTATUS[0]}
 	count "$name" "$log" "$status"
-	[ "$status" -eq 0 ] || tail -n 1 "$log"
+	case $reason in "$name: "*) echo "  FAILED  $reason" ;; esac
 }
 
 part_unit() {
