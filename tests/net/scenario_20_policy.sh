@@ -188,7 +188,7 @@ scenario bad_file_keeps_the_rules bad_file
 
 # R5, G6: reload after reload under load; allowed flows lose nothing
 reload_storm() {
-	local i flows=() proto before started
+	local i flows=() proto before
 	before=$(handled 1)
 	for proto in tcp udp; do
 		c1 "$PEER" seq -t 3000 $proto $SERVER 9000 4000 1000 >"$DIR/storm.$proto" &
@@ -199,14 +199,12 @@ reload_storm() {
 	c2 iperf3 -c $SERVER2 -t 5 -u -b 20M -l 1200 -J >"$DIR/storm.iperf2" &
 	flows+=($!)
 	sleep 0.3
-	started=$(wall_ms)
 	for ((i = 0; i < 200; i++)); do
 		rules 1 "action=drop dst4=$SERVER3/32 proto=tcp dstports=$((1000 + i))" \
 			"action=accept dst4=192.0.2.0/24"
 		commit 1
 	done
 	is "reloads handled" "$(handled 1)" $((before + 200))
-	within "milliseconds for 200 reloads" $(($(wall_ms) - started)) 20000
 	wait "${flows[@]}"
 	for proto in tcp udp; do
 		is "numbered $proto" "$(jq -r '"\(.received) \(.lost) \(.corrupt) \(.error)"' \
