@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# shellcheck shell=bash disable=SC2086,SC2154 # the rig's constants are single words
+# shellcheck shell=bash disable=SC2086,SC2154,SC2034 # the rig's constants are single words
 #
 # Packets that are allowed get through, whole, in both directions.
 
@@ -175,3 +175,25 @@ checksums() {
 	up ethtool -K up0 tx on tso on >/dev/null
 }
 scenario P4_checksums_partial_and_complete checksums
+
+# The upstream's kernel looks for us again and again: when it comes to doubt its
+# neighbour entry it asks us alone, not everybody.
+arp_uplink() {
+	local asker=$BACKEND_MAC
+	is "our address, asked by broadcast" "$(up "$WIRE" arp up0 $asker $UP_IP $FW_IP)" \
+		"$UPLINK_MAC"
+	is "a client's address" "$(up "$WIRE" arp up0 $asker $UP_IP "$(client_ip 1)")" none
+	up ip neigh flush dev up0
+	is "a new search by the kernel" "$(c1 "$PEER" probe udp $SERVER 9000)" "ok *"
+	is "what it found" "$(up ip neigh show $FW_IP)" "*lladdr $UPLINK_MAC *"
+	# Stale, then doubted at the next use, then asked by unicast
+	up sh -c 'echo 1 >/proc/sys/net/ipv4/neigh/up0/delay_first_probe_time
+		echo 1 >/proc/sys/net/ipv4/neigh/up0/ucast_solicit
+		echo 0 >/proc/sys/net/ipv4/neigh/up0/mcast_solicit'
+	up ip neigh change $FW_IP lladdr "$UPLINK_MAC" dev up0 nud probe
+	is "a unicast search" "$(wait_for 3 sh -c "ip -n $NS-up neigh show $FW_IP |
+		grep -q REACHABLE"; c1 "$PEER" probe udp $SERVER 9000)" "ok *"
+	is "its result" "$(up ip neigh show $FW_IP)" "*REACHABLE*"
+	RIG_DIRTY=1
+}
+scenario Q6_arp_on_the_uplink arp_uplink
