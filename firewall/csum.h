@@ -86,6 +86,18 @@ static inline uint16_t csum_update_udp(uint16_t csum, uint16_t delta)
 	return csum ? csum : 0xffff;
 }
 
+/**
+ * csum_update_icmp() - same for ICMP, which has no pseudo-header
+ *
+ * An echo reply of zeros sums to plus zero, and its checksum is 0xffff; the
+ * update cannot tell that from minus zero, where 0 and 0xffff both serve.
+ */
+static inline uint16_t csum_update_icmp(uint16_t csum, uint16_t delta)
+{
+	csum = csum_update(csum, delta);
+	return csum ? csum : 0xffff;
+}
+
 /** csum_update_partial() - an uncomplemented pseudo-header sum after a delta */
 static inline uint16_t csum_update_partial(uint16_t sum16, uint16_t delta)
 {

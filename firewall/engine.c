@@ -513,7 +513,9 @@ static void decide_error(struct engine *e, struct work *w)
 	client = &e->ifaces[flow->iface];
 	out = w->dir == FLOW_OUT ? engine_uplink(e) : client;
 	if (!out || !out->link || w->p.ip_len > out->mtu) {
-		engine_drop(e, w, !out ? DROP_NO_UPLINK : !out->link ? DROP_NO_IFACE : DROP_TOO_BIG);
+		engine_drop(e, w, !out	       ? DROP_NO_UPLINK
+				  : !out->link ? DROP_NO_IFACE
+					       : DROP_TOO_BIG);
 		return;
 	}
 	if (w->dir == FLOW_OUT) {

@@ -73,8 +73,8 @@ void icmp_echo_build(struct frame *f, const struct packet *p)
 	h[p->l4] = ICMP_ECHO_REPLY;
 	if (f->csum != CSUM_PARTIAL)
 		put_raw16(h + p->csum,
-			  csum_update(get_raw16(h + p->csum),
-				      csum_fold(csum_diff16(old, get_raw16(h + p->l4)))));
+			  csum_update_icmp(get_raw16(h + p->csum),
+					   csum_fold(csum_diff16(old, get_raw16(h + p->l4)))));
 }
 
 bool icmp_checksum_ok(const struct frame *f, const struct packet *p)
@@ -164,8 +164,9 @@ static void inner_translate(struct frame *f, const struct icmp_inner *in, const 
 		uint8_t *at = f->header + in->csum;
 		uint16_t csum = get_raw16(at);
 
-		csum = in->proto == IPPROTO4_UDP ? csum_update_udp(csum, l4_delta)
-						 : csum_update(csum, l4_delta);
+		csum = in->proto == IPPROTO4_UDP    ? csum_update_udp(csum, l4_delta)
+		       : in->proto == IPPROTO4_ICMP ? csum_update_icmp(csum, l4_delta)
+						    : csum_update(csum, l4_delta);
 		change16(at, csum, delta);
 	}
 }

@@ -65,7 +65,7 @@ static inline void nat_rewrite4(struct frame *f, const struct packet *p, const s
 	default: /* ICMP echo; no pseudo-header, so nothing in a partial one */
 		put_be16(h + p->l4 + ICMP_ID, port);
 		if (f->csum != CSUM_PARTIAL)
-			csum = csum_update(csum, l4_delta);
+			csum = csum_update_icmp(csum, l4_delta);
 		break;
 	}
 	put_raw16(h + p->csum, csum);

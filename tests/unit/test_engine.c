@@ -396,6 +396,17 @@ static void test_echo(void)
 					.sp = id, .dp = 1, .len = 56 });
 	forwarded(WEB, C2, 2);
 	CHECK_INT(s->sp, 77);
+	/* found by fuzz_packet: the sum of zeros is plus zero */
+	test_case("P4_I1_echo_reply_of_zeros");
+	s = ping_out(1, 0);
+	s = ping_out(2, 0);
+	id = s->sp;
+	CHECK(id != 0);
+	s = lab_send(&lab, (struct pk){ .port = UP, .src = WEB, .dst = OUR, .proto = 1, .type = 0,
+					.sp = id });
+	forwarded(WEB, C2, 2);
+	s = lab_send(&lab, (struct pk){ .port = 1, .src = C1, .dst = OUR, .proto = 1, .type = 8 });
+	CHECK(s->verdict == FRAME_REPLY && s->l4_ok);
 	test_case("I1_echo_partial_checksum");
 	s = lab_send(&lab, (struct pk){ .port = 1, .src = C1, .dst = WEB, .proto = 1, .type = 8,
 					.sp = 78, .dp = 1, .len = 9, .partial = true });

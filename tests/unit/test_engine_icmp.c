@@ -378,6 +378,26 @@ static void test_own_errors(void)
 	k.src = C2;
 	s = lab_send(&lab, k);
 	CHECK_INT(s->verdict, FRAME_REPLY);
+	test_case("I8_rate_limited_in_all");
+	lab_wait(&lab, 2000);
+	{
+		unsigned int sent = 0;
+		char ip[16];
+
+		for (uint16_t port = 4; port < 20; port++) {
+			snprintf(ip, sizeof(ip), "10.137.1.%u", port);
+			lab_client(&lab, port, ip);
+			lab_rules(&lab, ip, "drop", NULL);
+			k = udp_dns;
+			k.port = port;
+			k.src = ip;
+			for (int i = 0; i < 100; i++)
+				sent += lab_send(&lab, k)->verdict == FRAME_REPLY;
+			if (port == 13)
+				CHECK_INT(sent, 1000);
+		}
+		CHECK_INT(sent, 1000);
+	}
 	test_case("I9_reset_is_never_answered");
 	lab_wait(&lab, 1000);
 	s = client((struct pk){ .dst = WEB, .proto = 6, .sp = 1, .dp = 2, .flags = T_RST });
