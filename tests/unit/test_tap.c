@@ -295,7 +295,7 @@ static void test_gso(struct port *port)
 {
 	static uint8_t data[30000];
 	int s = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	struct frame *f = frames[0], reply;
+	struct frame *f = frames[0], reply = { 0 };
 	struct sockaddr_in a;
 	uint64_t gso = port->stats.rx_gso;
 	int i, largest = 0;

@@ -573,7 +573,7 @@ static void test_failures(void)
 				      fake_use(w.fake).shared_pages == 0);
 			}
 			if (!CHECK(w.port && w.port->link))
-				printf("  op %u, call %u: %s\n", ops[op], nth,
+				printf("  op %d, call %u: %s\n", (int)ops[op], nth,
 				       w.port ? w.port->reason : "no port");
 			CHECK_INT(fake_use(w.fake).shared_pages, 514);
 			CHECK_INT(fake_use(w.fake).ports - w.base.ports, 2);
