@@ -45,7 +45,7 @@ need $xenbin/xl xen-utils-$xenver
 need /bin/busybox busybox-static
 need /bin/dash dash
 for pair in cpio:cpio xz:xz-utils gzip:gzip ip:iproute2 nft:nftables iperf3:iperf3 ping:iputils-ping \
-	tcpdump:tcpdump modprobe:kmod flock:util-linux ldd:libc-bin xenstore-ls:xenstore-utils; do
+	tcpdump:tcpdump modprobe:kmod flock:util-linux ldd:libc-bin xenstore-ls:xenstore-utils jq:jq; do
 	need_cmd "${pair%%:*}" "${pair##*:}"
 done
 
@@ -165,7 +165,7 @@ guest_image()
 	local root=$work/guest
 
 	skeleton "$root"
-	put_cmd "$root" ip iperf3 ping tcpdump flock nft
+	put_cmd "$root" ip iperf3 ping tcpdump flock nft date
 	put "$root" "$xenbin/xl" /bin/xl
 	put_cmd "$root" xenstore-read xenstore-write xenstore-ls
 	put_built "$root" peer
@@ -206,7 +206,7 @@ dom0_image()
 		put "$root" "$xenbin/$name" "/bin/$name"
 	done
 	put_cmd "$root" xenstore-read xenstore-write xenstore-ls xenstore-list xenstore-rm \
-		xenstore-exists xenstore-watch
+		xenstore-exists xenstore-watch jq date
 	mkdir -p "$root/etc/xen/scripts" "$root/var/log/xen" "$root/var/lib/xenstored"
 	printf '%s\n' 'autoballoon="off"' 'run_hotplug_scripts=1' >"$root/etc/xen/xl.conf"
 	cp "$here/vif-lab.sh" "$root/etc/xen/scripts/vif-lab"

@@ -172,6 +172,90 @@ guest()
 	guest_wait "$1" "$id" $((${3:-20} + 5))
 }
 
+# --- QubesDB and rules, as dom0 writes them --------------------------------------
+QDB=/run/lab/qdb.sock
+export QVM_TABLE=/run/lab/vms QVM_STATE=/run/lab/rules
+
+# The keys of a firewall qube: its uplink, and what it is to its clients.
+write_qubesdb()
+{
+	cat >/run/lab/fw.qdb <<-END
+	/name = fw
+	/type = AppVM
+	/qubes-vm-type = ProxyVM
+	/qubes-mac = 00:16:3e:5e:6c:00
+	/qubes-ip = 10.137.0.4
+	/qubes-netmask = 255.255.255.255
+	/qubes-gateway = 10.137.0.1
+	/qubes-primary-dns = 10.139.1.1
+	/qubes-secondary-dns = 10.139.1.2
+	/qubes-netvm-network = 10.137.0.4
+	/qubes-netvm-gateway = 10.137.0.4
+	/qubes-netvm-netmask = 255.255.255.255
+	/qubes-netvm-primary-dns = 10.139.1.1
+	/qubes-netvm-secondary-dns = 10.139.1.2
+	/connected-ips = 10.137.0.5 10.137.0.6 10.137.0.7
+	END
+	mkdir -p "$QVM_STATE"
+	: >"$QVM_TABLE"
+	for n in 1 2 3; do
+		echo "app$n $(app_ip $n) - $QDB" >>"$QVM_TABLE"
+	done
+}
+
+# qubesdb_start FILE: dom0's daemon for fw, with a tree read from FILE.
+qubesdb_start()
+{
+	rm -f "$QDB"
+	qubesdb-server "$(domid fw)" --socket "$QDB" --load "$1" \
+		>>/run/lab/qubesdb.log 2>&1 &
+	echo $! >/run/lab/qubesdb.pid
+	wait_for 5 test -S "$QDB"
+}
+
+qdb() { qubesdb-cmd -s "$QDB" "$@"; }
+handled() { qdb read "/qubes-firewall-handled/$(app_ip "$1")" 2>/dev/null || echo 0; }
+
+# rules N RULE...: replace the rules of app N and wait until they are in force.
+rules()
+{
+	local n=$1 before rule
+
+	shift
+	before=$(handled "$n")
+	for rule; do echo "$rule"; done >/run/lab/rules.txt
+	qvm-firewall "app$n" load /run/lab/rules.txt || return 1
+	qdb differs "/qubes-firewall-handled/$(app_ip "$n")" "$before" 3 >/dev/null || {
+		echo "the commit for app$n was not handled within 3 s"
+		return 1
+	}
+}
+
+# --- ringfenced -------------------------------------------------------------------
+# fw_status FILTER: jq over the daemon's status
+fw_status() { guest fw 'ringfence status' 10 | jq -r "$1"; }
+fw_logged() { grep -qa "^rf: .*$1" /var/log/xen/guest-fw.log; }
+
+# start_fw: the firewall domain with its QubesDB, in force when this returns.
+start_fw()
+{
+	: >/var/log/xen/guest-fw.log
+	xl create -q -p /run/lab/fw.cfg >/run/lab/create-fw.log 2>&1 || {
+		echo "xl create fw failed: $(tail -n 5 /run/lab/create-fw.log)"
+		return 1
+	}
+	if [ "$FW_VARIANT" = ringfence ]; then
+		[ -S "$QDB" ] || write_qubesdb
+		qubesdb_start /run/lab/fw.qdb || return 1
+	fi
+	xl unpause fw
+	wait_ready fw || return 1
+	[ "$FW_VARIANT" = stock ] || [ -n "${FW_LATE:-}" ] || wait_for 20 fw_logged 'ringfenced: ready' || {
+		echo "ringfenced did not become ready: $(grep -a '^rf:' /var/log/xen/guest-fw.log)"
+		return 1
+	}
+}
+
 # --- results ------------------------------------------------------------------
 # check NAME FUNCTION [ARGS]: one scenario; its output is shown when it fails.
 check()
@@ -180,7 +264,8 @@ check()
 
 	shift
 	begin=$(now_ms)
-	if "$@" >/run/lab/out 2>&1; then
+	# In a shell of its own: an error in it must not end the run.
+	if ("$@") >/run/lab/out 2>&1; then
 		took=$(($(now_ms) - begin))
 		passed=$((passed + 1))
 		report "ok - $name ($((took / 1000)).$((took % 1000 / 100)) s)"

@@ -130,7 +130,8 @@ esac
 
 run()
 {
-	timeout -k 1 "$2" sh "/run/cmd.$1" >"/run/out.$1" 2>&1 </dev/null
+	# /bin/sh, not sh: busybox would run a shell of its own.
+	timeout -k 1 "$2" /bin/sh "/run/cmd.$1" >"/run/out.$1" 2>&1 </dev/null
 	status=$?
 	exec 9>/run/tty.lock
 	flock 9
