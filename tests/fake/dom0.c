@@ -123,7 +123,8 @@ void fake_dom0_message(struct fake_dom0 *d, unsigned type, const char *path, con
 	fake_dom0_raw(d, data, len);
 }
 
-static void tell(struct fake_dom0 *d, unsigned type, const char *path, const char *value, size_t len)
+static void tell(struct fake_dom0 *d, unsigned type, const char *path, const char *value,
+		 size_t len)
 {
 	if (!d->asked || d->dead[0])
 		return;

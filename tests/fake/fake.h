@@ -120,6 +120,8 @@ void fake_store_del(struct fake *f, const char *path);
 void fake_store_deny(struct fake *f, const char *path, int err);
 /** fake_store_fire() - a watch event out of nowhere (hp_349_watch_flood) */
 void fake_store_fire(struct fake *f, const char *path);
+/** fake_on_begin() - called before each of our transactions, as others run */
+void fake_on_begin(struct fake *f, void (*fn)(void *arg), void *arg);
 /** fake_store_pending() - whether watch events wait for us */
 bool fake_store_pending(const struct fake *f);
 /** fake_store_nodes() - nodes at and below @path */

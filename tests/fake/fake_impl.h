@@ -88,6 +88,8 @@ struct fake {
 
 	struct fake_tree tree;
 	uint64_t generation;
+	void (*on_begin)(void *arg);
+	void *on_begin_arg;
 	struct fake_watch *watch;
 	struct fake_event *event;
 	size_t nevents, events_room;

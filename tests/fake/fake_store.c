@@ -212,6 +212,12 @@ void fake_store_fire(struct fake *f, const char *path)
 	watch_fire(f, path, false);
 }
 
+void fake_on_begin(struct fake *f, void (*fn)(void *arg), void *arg)
+{
+	f->on_begin = fn;
+	f->on_begin_arg = arg;
+}
+
 bool fake_store_pending(const struct fake *f)
 {
 	return f->nevents > 0;
@@ -366,6 +372,8 @@ int fake_op_store_begin(struct xen *x, uint32_t *t)
 
 	if (ret)
 		return ret;
+	if (f->on_begin)
+		f->on_begin(f->on_begin_arg);
 	for (uint32_t i = 0; i < FAKE_TX; i++) {
 		struct fake_tx *tx = &f->tx[i];
 

@@ -618,6 +618,51 @@ static void test_conflict(void)
 	end();
 }
 
+struct intruder {
+	struct front *fr;
+	unsigned int at, seen;
+	bool remove;
+};
+
+/* The toolstack acts between our look at the nodes and our write. */
+static void intrude(void *arg)
+{
+	struct intruder *in = arg;
+
+	if (++in->seen != in->at)
+		return;
+	if (in->remove)
+		fake_store_del(r.f, in->fr->be);
+	else
+		front_detach(in->fr);
+}
+
+static void test_intruder(void)
+{
+	test_case("a detach or removal between our look and our write is not undone");
+	for (unsigned int i = 2; i < 10; i++) {
+		struct front fr;
+		struct intruder in = {.fr = &fr, .at = i / 2, .remove = i % 2};
+
+		begin();
+		fake_on_begin(r.f, intrude, &in);
+		front_plug(&fr, r.f, 5, 0, "10.137.0.9");
+		rig_poll(&r);
+		front_connect(&fr, NULL);
+		rig_poll(&r);
+		if (in.seen >= in.at) {
+			CHECK(fake_use(r.f).maps == 0);
+			CHECK(in.remove || front_be_state(&fr) >= 5);
+			rig_wait(&r, 8000);
+			CHECK(!fake_store_has(r.f, fr.be));
+			check_base_line();
+		} else {
+			CHECK_INT(in.at, 4); /* offers, 2, 4: three transactions */
+		}
+		end();
+	}
+}
+
 static void test_watch_flood(void)
 {
 	struct front fr;
@@ -735,6 +780,7 @@ int main(void)
 	test_fast_frontend();
 	test_faults();
 	test_conflict();
+	test_intruder();
 	test_watch_flood();
 	test_many();
 	test_pair();
