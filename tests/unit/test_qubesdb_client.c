@@ -286,7 +286,8 @@ static void test_many(void)
 	test_case("a sync of 10000 keys in reverse order");
 	world_init(&w);
 	for (int i = 0; i < 10000; i++) {
-		snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%d/%04d", i / 1000, i % 1000);
+		snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%d/%04d", i / 1000,
+			 i % 1000);
 		set(&w, path, "action=accept dst4=10.0.0.1/32 proto=tcp dstports=1-2");
 		if (i % 1000 == 0) {
 			snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%d", i / 1000);

@@ -84,7 +84,8 @@ static struct page *server_page(void)
 	return &world->page[world->server % 2];
 }
 
-static struct libxenvchan *shim_init(struct xentoollog_logger *logger, int domid, const char *path, size_t r, size_t w)
+static struct libxenvchan *shim_init(struct xentoollog_logger *logger, int domid, const char *path,
+				     size_t r, size_t w)
 {
 	struct page *p = &world->page[(world->server + 1) % 2];
 

@@ -67,7 +67,8 @@ static void test_names(void)
 		size_t removed;
 		const char *left[6];
 	} cases[] = {
-		{ "/f/10.1", 1, { "/f/10.1.x", "/f/10.1/0", "/f/10.1/1", "/f/10.10", "/f/10.10/0" } },
+		{ "/f/10.1", 1,
+		  { "/f/10.1.x", "/f/10.1/0", "/f/10.1/1", "/f/10.10", "/f/10.10/0" } },
 		{ "/f/10.1/", 2, { "/f/10.1", "/f/10.1.x", "/f/10.10", "/f/10.10/0" } },
 		{ "/f/10.1/0", 1,
 		  { "/f/10.1", "/f/10.1.x", "/f/10.1/1", "/f/10.10", "/f/10.10/0" } },
@@ -209,7 +210,7 @@ static void test_random(void)
 			CHECK_INT(qdb_store_set(s, a, b, strlen(b)), 0);
 		} else {
 			if (seed >> 26 & 1)
-				strncat(a, "/", sizeof(a) - strlen(a) - 1);
+				snprintf(a + strlen(a), sizeof(a) - strlen(a), "/");
 			for (unsigned k = 0; k < 64; k++) {
 				name_of(k, b);
 				if (model[k] < 0 || !qdb_path_covers(a, b))

@@ -107,6 +107,8 @@ static void *grow(void *p, size_t n)
 
 static void buf_add(struct buf *b, const void *p, size_t n)
 {
+	if (!n)
+		return;
 	if (b->off == b->len)
 		b->off = b->len = 0;
 	if (b->len + n > b->cap) {
@@ -123,8 +125,7 @@ static void buf_msg(struct buf *b, unsigned type, const char *path, const char *
 
 	qdb_fill(&h, type, path, len);
 	buf_add(b, &h, sizeof(h));
-	if (len)
-		buf_add(b, data, len);
+	buf_add(b, data, len);
 }
 
 /* --- the tree: a sorted array ------------------------------------------- */

@@ -28,7 +28,19 @@
 #define TEXT_MAX  1024
 #define BULK_MAX  65536 /* what qubesd accepts in one request */
 
-enum field { ACTION, DST4, DST6, DSTHOST, PROTO, SPECIAL, PORTS, ICMPTYPE, EXPIRE, COMMENT, FIELDS };
+enum field {
+	ACTION,
+	DST4,
+	DST6,
+	DSTHOST,
+	PROTO,
+	SPECIAL,
+	PORTS,
+	ICMPTYPE,
+	EXPIRE,
+	COMMENT,
+	FIELDS
+};
 
 static const char *const field_name[] = { "action",	   "dst4",     "dst6",	   "dsthost",
 					  "proto",	   "specialtarget", "dstports", "icmptype",
