@@ -33,7 +33,7 @@ struct source {
 struct sources {
 	struct engine *engine;
 	const struct policy_env *env;
-	struct source *list; /* sorted by address */
+	struct source list[ENGINE_SOURCE_MAX]; /* sorted by address */
 	size_t count;
 	uint64_t commits;
 	bool bad_address_logged;
@@ -45,11 +45,6 @@ int sources_new(struct sources **out, struct engine *engine, const struct policy
 
 	if (s == NULL)
 		return -ENOMEM;
-	s->list = calloc(ENGINE_SOURCE_MAX, sizeof(*s->list));
-	if (s->list == NULL) {
-		free(s);
-		return -ENOMEM;
-	}
 	s->engine = engine;
 	s->env = env;
 	*out = s;
@@ -62,7 +57,6 @@ void sources_free(struct sources **s)
 		return;
 	for (size_t i = 0; i < (*s)->count; i++)
 		ruleset_free(&(*s)->list[i].rules);
-	free((*s)->list);
 	free(*s);
 	*s = NULL;
 }
@@ -133,13 +127,15 @@ static bool make_room(struct sources *s)
 
 static struct source *find_or_add(struct sources *s, const struct addr *addr)
 {
-	struct source *src = find(s, addr);
+	struct source *src;
 	bool found;
-	size_t i;
+	size_t i = place(s, addr, &found);
 
-	if (src != NULL || !make_room(s))
-		return src;
-	i = place(s, addr, &found);
+	if (found)
+		return &s->list[i];
+	if (!make_room(s))
+		return NULL;
+	i = place(s, addr, &found); /* room was made by moving the others */
 	src = &s->list[i];
 	memmove(src + 1, src, (s->count - i) * sizeof(*src));
 	s->count++;

@@ -474,7 +474,7 @@ uint64_t netback_deadline(const struct netback *nb)
 	return nb->deadline_ms;
 }
 
-/* --- life -------------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------------- */
 int netback_new(struct netback **out, struct xen *xen, const struct netback_config *config)
 {
 	struct netback *nb = calloc(1, sizeof(*nb));

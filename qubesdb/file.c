@@ -83,7 +83,7 @@ static int slurp(const char *path, char **out, size_t *len)
 		have += (size_t)n;
 	}
 	close(fd);
-	if (err < 0) {
+	if (err != 0) {
 		free(buf);
 		return err;
 	}

@@ -36,12 +36,15 @@ int main(void)
 {
 	static const char *const bad[] = {
 		"--nonsense", "stray", "--tap", "--tap client", "--tap client=c1",
-		"--tap other=c1,ip=10.0.0.1", "--tap client=c1,ip=10.0.0", "--tap client=,ip=10.0.0.1",
+		"--tap other=c1,ip=10.0.0.1", "--tap client=c1,ip=10.0.0",
+		"--tap client=,ip=10.0.0.1",
 		"--tap client=c1,ip=fd00::1", "--tap client=c1,ip=10.0.0.1,ip6=10.0.0.2",
 		"--tap client=c1,ip=10.0.0.1,mac=00:16:3e", "--tap uplink=u,ip=10.0.0.1",
 		"--tap client=c1,ip=10.0.0.1,mac=01:16:3e:00:00:01", "--tap uplink=u,mtu=9",
-		"--tap client=a-name-of-16-ch,ip=10.0.0.1,", "--tap client=a-name-of-16-chr,ip=10.0.0.1",
-		"--flows 0", "--flows 1023", "--flows 1048577", "--flows -1", "--flows 12x", "--flows",
+		"--tap client=a-name-of-16-ch,ip=10.0.0.1,",
+		"--tap client=a-name-of-16-chr,ip=10.0.0.1",
+		"--flows 0", "--flows 1023", "--flows 1048577", "--flows -1", "--flows 12x",
+		"--flows",
 		"--spin-us 1001", "--spin-us +1", "--log-level loud", "--qubesdb",
 	};
 

@@ -14,7 +14,8 @@
 /* Our constants and layouts are the protocol's. */
 static_assert(sizeof(struct ring_tx_req) == sizeof(struct netif_tx_request), "size");
 static_assert(offsetof(struct ring_tx_req, gref) == offsetof(struct netif_tx_request, gref), "");
-static_assert(offsetof(struct ring_tx_req, offset) == offsetof(struct netif_tx_request, offset), "");
+static_assert(offsetof(struct ring_tx_req, offset) ==
+		      offsetof(struct netif_tx_request, offset), "");
 static_assert(offsetof(struct ring_tx_req, flags) == offsetof(struct netif_tx_request, flags), "");
 static_assert(offsetof(struct ring_tx_req, id) == offsetof(struct netif_tx_request, id), "");
 static_assert(offsetof(struct ring_tx_req, size) == offsetof(struct netif_tx_request, size), "");
@@ -30,9 +31,11 @@ static_assert(offsetof(struct ring_rx_rsp, flags) == offsetof(struct netif_rx_re
 static_assert(offsetof(struct ring_rx_rsp, status) == offsetof(struct netif_rx_response, status),
 	      "");
 static_assert(sizeof(struct ring_extra) == sizeof(struct netif_extra_info), "");
-static_assert(offsetof(struct ring_extra, gso_size) == offsetof(struct netif_extra_info, u.gso.size),
+static_assert(offsetof(struct ring_extra, gso_size) ==
+		      offsetof(struct netif_extra_info, u.gso.size),
 	      "");
-static_assert(offsetof(struct ring_extra, gso_type) == offsetof(struct netif_extra_info, u.gso.type),
+static_assert(offsetof(struct ring_extra, gso_type) ==
+		      offsetof(struct netif_extra_info, u.gso.type),
 	      "");
 static_assert(offsetof(struct ring_extra, features) ==
 		      offsetof(struct netif_extra_info, u.gso.features), "");
@@ -70,7 +73,8 @@ static void test_shared_layout(void)
 	CHECK_INT(RING_SIZE(&xen_front), RING_SLOTS);
 	CHECK_INT(ring_back_attach(&back, page, RING_SLOT_TX), 0);
 	*RING_GET_REQUEST(&xen_front, 0) =
-		(netif_tx_request_t){.gref = 0x01020304, .offset = 5, .flags = 4, .id = 77, .size = 60};
+		(netif_tx_request_t){.gref = 0x01020304, .offset = 5, .flags = 4, .id = 77,
+				     .size = 60};
 	xen_front.req_prod_pvt++;
 	sring->req_prod = xen_front.req_prod_pvt;
 	CHECK_INT(ring_back_avail(&back, &n), 0);

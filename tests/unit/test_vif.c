@@ -116,7 +116,8 @@ static void test_tiny_slots(void)
 	for (size_t i = 0; i < 19; i++)
 		split[i] = 10;
 	make_packet(190, 9);
-	forward_one(&(struct front_packet){.data = packet, .len = 190, .split = split, .nsplit = 19},
+	forward_one(&(struct front_packet){
+			    .data = packet, .len = 190, .split = split, .nsplit = 19},
 		    NULL);
 	end();
 }
@@ -215,7 +216,8 @@ static void test_op_count(void)
 	begin(NULL, NULL);
 	make_packet(65535, 3);
 	before = copy_batch_stats(p.r.batch)->ops;
-	forward_one(&(struct front_packet){.data = packet, .len = 65535, .split = split, .nsplit = 1},
+	forward_one(&(struct front_packet){
+			    .data = packet, .len = 65535, .split = split, .nsplit = 1},
 		    NULL);
 	/* 17 slots: 2 gather the header, 1 writes it, 16 payload pieces */
 	CHECK(copy_batch_stats(p.r.batch)->ops - before <= 20);
@@ -600,7 +602,8 @@ static void test_bad_slots(void)
 		{"first slot at 65535", {{.size = 65535, .offset = 65535}}, 1, KILL, 0},
 		{"later slot over its page",
 		 {REQ(200, RING_MORE_DATA), {.size = 100, .offset = 4090}}, 2, KILL, 0},
-		{"later size over what is left", {REQ(100, RING_MORE_DATA), REQ(101, 0)}, 2, DROP, 0},
+		{"later size over what is left",
+		 {REQ(100, RING_MORE_DATA), REQ(101, 0)}, 2, DROP, 0},
 		{"hp_155_double_fetch: half a packet published",
 		 {REQ(200, RING_MORE_DATA), REQ(100, 0)}, 2, KILL, 1},
 	};
