@@ -723,6 +723,56 @@ static void test_own(void)
 	world_end(&w);
 }
 
+static void test_own_care(void)
+{
+	static char big[3000];
+	struct world w;
+	struct qdb_msg m;
+
+	test_case("no RM while something of dom0 is unread");
+	world_init(&w);
+	set(&w, "/mine", "1");
+	connect_world(&w);
+	qdb_fill(&m.h, QDB_WRITE, "/theirs", 1);
+	m.data[0] = 'x';
+	CHECK_INT(fake_vchan_send(&w.v, &m, 73), 73);
+	CHECK_INT(qubesdb_rm(w.r.db, "/mine"), 0);
+	CHECK_INT(fake_vchan_peek(&w.v), 0);
+	w.d.stalled = true;
+	settle(&w);
+	CHECK_INT(fake_vchan_peek(&w.v), 144); /* the reply, then the RM */
+	world_end(&w);
+
+	test_case("our pending write stands over what dom0 writes meanwhile");
+	world_init(&w);
+	connect_world(&w);
+	w.d.stalled = true;
+	CHECK_INT(qubesdb_write(w.r.db, "/k", "ours", 4), 0);
+	fake_dom0_write(&w.d, "/k", "theirs");
+	settle(&w);
+	CHECK_STR(we_have(&w, "/k"), "ours");
+	w.d.stalled = false;
+	settle(&w);
+	CHECK_STR(we_have(&w, "/k"), "ours");
+	CHECK_STR(dom0_has(&w, "/k"), "ours");
+	world_end(&w);
+
+	test_case("a message leaves whole or not at all");
+	world_init(&w);
+	connect_world(&w);
+	memset(big, 'b', sizeof(big));
+	w.d.stalled = true;
+	CHECK_INT(qubesdb_write(w.r.db, "/1", big, sizeof(big)), 0);
+	CHECK_INT(qubesdb_write(w.r.db, "/2", big, sizeof(big)), 0);
+	settle(&w);
+	CHECK_INT(fake_vchan_peek(&w.v), 3072);
+	w.d.stalled = false;
+	settle(&w);
+	CHECK_INT(w.d.writes, 2);
+	CHECK_INT(w.r.losses, 0);
+	world_end(&w);
+}
+
 static void test_own_bound(void)
 {
 	struct world w;
@@ -1009,6 +1059,7 @@ int main(void)
 	test_reconnect();
 	test_half_update_at_reconnect();
 	test_own();
+	test_own_care();
 	test_own_bound();
 	test_own_reconnect();
 	test_handled();

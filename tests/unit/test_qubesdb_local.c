@@ -443,6 +443,15 @@ static void test_reconnect(void)
 	put(&w, "/new", "1");
 	settle(&w);
 	CHECK_STR(we_have(&w, "/new"), "1");
+
+	test_case("a write that was sent and not answered is told again");
+	CHECK_INT(qubesdb_write(w.r.db, "/sent", "1", 1), 0);
+	world_drop(&w);
+	settle(&w);
+	w.r.now = w.r.deadline;
+	settle(&w);
+	CHECK_STR(it_has(&w, "/sent"), "1");
+	CHECK_STR(we_have(&w, "/sent"), "1");
 	world_end(&w);
 }
 
