@@ -10,8 +10,10 @@
  *
  * A frame is in exactly one place: the free list, the batch of this turn, or the
  * queue of one receiver. While it is queued the sender's slots stay unanswered,
- * so memory is bounded by rings, and a receiver that stalls costs each sender at
- * most half of its ring (FORWARD_HELD_MAX) for at most FORWARD_QUEUE_MS.
+ * so memory is bounded by rings. What is counted is slots, not frames: a GSO frame
+ * holds up to 18 of its sender's 256. A receiver that stalls costs the others at
+ * most FORWARD_QUEUE_MAX slots, all that stall together at most half of a
+ * sender's ring (FORWARD_HELD_MAX), for at most FORWARD_QUEUE_MS.
  *
  * Steps 4 and 5 must not be mixed: a sender may reuse a page as soon as its slot
  * is answered, so it is answered only after the copy has run (XSA-155's cousin on
@@ -30,8 +32,8 @@ _Static_assert(FRAME_POOL >= FORWARD_BATCH + WAITING_MAX, "a full queue must lea
 struct slot {
 	struct port *port;
 	struct frame *head, **tail; /* waiting for room */
-	unsigned int queued;	    /* frames in that list */
-	unsigned int held;	    /* frames from this port in any such list */
+	unsigned int queued;	    /* slots behind the frames in that list */
+	unsigned int held;	    /* slots of this port behind frames in any list */
 	bool armed;		    /* will raise an event; nothing to do until then */
 	bool rx_touched, tx_touched;
 };
@@ -42,7 +44,7 @@ struct forward {
 	struct slot slots[ENGINE_IFACE_MAX];
 	uint16_t high;	/* slots in use are below */
 	uint16_t start; /* round robin */
-	unsigned int waiting;
+	unsigned int waiting; /* frames in all queues */
 	struct frame *free;
 	struct frame *pool;
 	struct forward_stats stats;
@@ -133,6 +135,14 @@ static bool sender_lives(const struct forward *f, const struct frame *fr)
 	return in != NULL && in->link && in->generation == fr->in_generation;
 }
 
+/* What a waiting frame keeps from its sender. */
+static unsigned int slots_of(const struct frame *fr)
+{
+	unsigned int slots = (unsigned int)fr->cookie_slots + fr->cookie_extras;
+
+	return slots > 0 ? slots : 1;
+}
+
 void forward_purge(struct forward *f, struct port *port)
 {
 	if (!slot_is(f, port))
@@ -152,9 +162,9 @@ void forward_purge(struct forward *f, struct port *port)
 				*s->tail = fr;
 				s->tail = &fr->next;
 			} else {
-				s->queued--;
+				s->queued -= slots_of(fr);
 				f->waiting--;
-				f->slots[fr->in_port].held--;
+				f->slots[fr->in_port].held -= slots_of(fr);
 				if (!from && sender_lives(f, fr)) {
 					struct port *in = f->slots[fr->in_port].port;
 
@@ -219,8 +229,9 @@ static int send_frame(struct forward *f, struct turn *t, struct slot *out, struc
 static void enqueue(struct forward *f, struct turn *t, struct slot *out, struct frame *fr)
 {
 	struct slot *in = &f->slots[fr->in_port];
+	unsigned int slots = slots_of(fr);
 
-	if (out->queued >= FORWARD_QUEUE_MAX || in->held >= FORWARD_HELD_MAX ||
+	if (out->queued + slots > FORWARD_QUEUE_MAX || in->held + slots > FORWARD_HELD_MAX ||
 	    f->waiting >= WAITING_MAX) {
 		out->port->stats.tx_dropped++;
 		drop(f, t, fr, DROP_TX_FULL);
@@ -230,8 +241,8 @@ static void enqueue(struct forward *f, struct turn *t, struct slot *out, struct 
 	fr->queued_us = t->now_us;
 	*out->tail = fr;
 	out->tail = &fr->next;
-	out->queued++;
-	in->held++;
+	out->queued += slots;
+	in->held += slots;
 	f->waiting++;
 	out->port->tx_blocked = true;
 	out->armed = false;
@@ -245,9 +256,9 @@ static struct frame *dequeue(struct forward *f, struct slot *out)
 	out->head = fr->next;
 	if (out->head == NULL)
 		out->tail = &out->head;
-	out->queued--;
+	out->queued -= slots_of(fr);
 	f->waiting--;
-	f->slots[fr->in_port].held--;
+	f->slots[fr->in_port].held -= slots_of(fr);
 	if (out->head == NULL)
 		out->port->tx_blocked = false;
 	return fr;

@@ -15,8 +15,8 @@
 
 #define FORWARD_BATCH	   256 /* frames of one turn */
 #define FORWARD_PORT_BATCH 64  /* frames of one port in one turn (fairness, D4) */
-#define FORWARD_QUEUE_MAX  256 /* descriptors that wait for one receiver */
-#define FORWARD_HELD_MAX   128 /* of these, from one sender: half its ring */
+#define FORWARD_QUEUE_MAX  96  /* slots of senders that wait for one receiver */
+#define FORWARD_HELD_MAX   128 /* slots of one sender that wait: half its ring */
 #define FORWARD_QUEUE_MS   100 /* after which they are dropped (hp_392_rx_stall) */
 
 struct forward;

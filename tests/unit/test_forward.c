@@ -31,6 +31,7 @@ struct script {
 	uint16_t sport, next_seq, last_seq;
 	bool out_of_order;
 	uint8_t src;
+	uint16_t slots; /* that each of its frames holds */
 };
 
 static uint16_t ip_sum(const uint8_t *p, size_t len)
@@ -89,6 +90,7 @@ static size_t s_rx_burst(struct port *port, struct frame **frames, size_t n,
 	for (; k < n && s->offer > 0; k++, s->offer--) {
 		build(frames[k], s, s->next_seq++);
 		frames[k]->copy_failed = s->fail_header;
+		frames[k]->cookie_slots = s->slots;
 	}
 	return k;
 }
@@ -156,7 +158,7 @@ static struct rig {
 	struct engine *e;
 	struct copy_batch *batch;
 	struct forward *f;
-	struct script up, a, b;
+	struct script up, down, a, b;
 	uint64_t now_us;
 } r;
 
@@ -227,6 +229,14 @@ static void teardown(void)
 	engine_free(&r.e);
 }
 
+/* A second uplink takes over, as after a netvm switch: new frames go there. */
+static void redirect_uplink(struct script *to)
+{
+	add(to, PORT_ROLE_UPLINK, 2, "10.137.0.4");
+	to->room = 0;
+	engine_iface_link(r.e, r.up.port.id, false);
+}
+
 static void turn(void)
 {
 	r.now_us += 1000;
@@ -282,6 +292,19 @@ static void test_busy(void)
 	CHECK_INT(r.a.completed, 15);
 	teardown();
 
+	test_case("hp_392_rx_stall_counts_slots");
+	setup();
+	r.up.room = 0;
+	r.a.slots = 17; /* a GSO frame each */
+	r.a.offer = 50;
+	turn();
+	CHECK_INT(50 - r.a.completed, FORWARD_QUEUE_MAX / 17);
+	r.now_us += FORWARD_QUEUE_MS * 1000 + 1;
+	turn();
+	CHECK_INT(r.a.completed, 50);
+	CHECK(!forward_waiting(r.f));
+	teardown();
+
 	test_case("hp_392_rx_stall");
 	setup();
 	r.up.room = 0;
@@ -290,17 +313,26 @@ static void test_busy(void)
 		r.a.port.ready = true;
 		turn();
 	}
-	/* half of the sender's ring is the most that a stalled receiver holds */
-	CHECK_INT(400 - r.a.completed, FORWARD_HELD_MAX);
-	CHECK_INT(forward_stats(r.f)->drops[DROP_TX_FULL], 400 - FORWARD_HELD_MAX);
-	/* the other client still has its share of the queue */
+	CHECK_INT(400 - r.a.completed, FORWARD_QUEUE_MAX);
+	CHECK_INT(forward_stats(r.f)->drops[DROP_TX_FULL], 400 - FORWARD_QUEUE_MAX);
+	/* two stalled receivers hold no more than half of the sender's ring */
+	r.down.room = 0;
+	r.down.offer = 0;
+	redirect_uplink(&r.down);
+	r.a.offer = 100;
+	r.a.port.ready = true;
+	turn();
+	r.a.port.ready = true;
+	turn();
+	CHECK_INT(500 - r.a.completed, FORWARD_HELD_MAX);
+	/* the other client still gets its frames queued there */
 	r.b.offer = 50;
 	r.b.port.ready = true;
 	turn();
 	CHECK_INT(r.b.completed, 0);
 	r.now_us += FORWARD_QUEUE_MS * 1000 + 1;
 	turn();
-	CHECK_INT(r.a.completed, 400);
+	CHECK_INT(r.a.completed, 500);
 	CHECK_INT(r.b.completed, 50);
 	CHECK(!forward_waiting(r.f));
 	teardown();
