@@ -235,11 +235,13 @@ daemon_start() {
 	for n in "${CLIENTS[@]}"; do
 		args+=(--tap "client=c$n,ip=$(client_ip "$n"),mac=$(client_mac "$n")")
 	done
-	[ ! -e "$DIR/daemon.log" ] || cat "$DIR/daemon.log" >>"$DIR/daemon.old.log"
+	# Not left to the redirection below: that child may come after our first look.
+	[ ! -e "$DIR/daemon.log" ] || mv "$DIR/daemon.log" "$DIR/daemon.old.log"
+	: >"$DIR/daemon.log"
 	rm -f "$DB.out" "$DIR/control.sock"
 	ip netns exec "$NS-fw" "$DAEMON_BIN" --tap "uplink=up0,mac=$UPLINK_MAC" "${args[@]}" \
 		--qubesdb "${QUBESDB:-file:$DB}" --control "$DIR/control.sock" "$@" \
-		>"$DIR/daemon.log" 2>&1 </dev/null &
+		>>"$DIR/daemon.log" 2>&1 </dev/null &
 	DAEMON=$!
 	if ! wait_for 10 "${READY:-is_ready}"; then
 		complain "the daemon is not ready after 10 s; its log ends:"

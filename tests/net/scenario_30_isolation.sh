@@ -33,8 +33,8 @@ same_echo_id() { # I1, N7: two clients, one id
 		rcs+=$?
 	done
 	is "both" "$rcs" 00
-	is "no answer was doubled or lost" "$(grep -h 'packets transmitted' "$DIR"/ping.[12] |
-		sort -u | grep -c '20 packets transmitted, 20 received, 0%')" 1
+	is "no answer was doubled or lost" "$(cat "$DIR"/ping.[12] |
+		grep -c '^20 packets transmitted, 20 received, 0%')" 2
 }
 scenario N7_same_echo_id same_echo_id
 
