@@ -15,6 +15,14 @@ now_ms()
 	echo "${up%.*}${up#*.}0"
 }
 
+wall_ms() { date +%s%3N; }
+
+# value KEY LINE: of a peer's key=value line
+value()
+{
+	printf '%s\n' "$2" | tr ' ' '\n' | sed -n "s/^$1=//p" | head -n 1
+}
+
 # A line for the host, and for whoever watches the console.
 report()
 {

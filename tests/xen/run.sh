@@ -14,7 +14,7 @@ cd "$(dirname "$0")/../.." || exit 1
 BUILD=${BUILD:-build}
 here=tests/xen
 out=$BUILD/lab/run
-limit=${LAB_LIMIT:-1500}
+limit=${LAB_LIMIT:-2400}
 passed=0
 failed=0
 # shellcheck source=tests/xen/boot.sh

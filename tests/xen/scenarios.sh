@@ -14,12 +14,6 @@ fail()
 	return 1
 }
 
-# value KEY LINE: of a peer's key=value line
-value()
-{
-	printf '%s\n' "$2" | tr ' ' '\n' | sed -n "s/^$1=//p" | head -n 1
-}
-
 # expect GUEST RESULT PEER_ARGS...: one probe of peer and how it has to end
 expect()
 {
@@ -161,8 +155,6 @@ rules_are_per_source()
 	rules 1 action=drop && refused_at_once app1 tcp $NET 7000 &&
 		expect app2 ok tcp $NET 7000 && rules 1 action=accept && expect app1 ok tcp $NET 7000
 }
-
-wall_ms() { date +%s%3N; }
 
 # 031: established flows of one source at the moment of a commit
 dynamic_rules()
