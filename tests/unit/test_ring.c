@@ -93,8 +93,8 @@ static void test_shared_layout(void)
 static void test_wrap(uint32_t start)
 {
 	struct ring_front front;
-	struct ring_back back;
-	uint32_t n;
+	struct ring_back back = {0};
+	uint32_t n = 0;
 
 	test_case("indices wrap");
 	ring_front_init(&front, page, RING_SLOT_RX);
