@@ -255,7 +255,8 @@ static int serve(void)
 	signal(SIGCHLD, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 	for (i = 0; i < TCP_N; i++)
-		p[i] = (struct pollfd){ .fd = listen_on(SOCK_STREAM, tcp_ports[i]), .events = POLLIN };
+		p[i] = (struct pollfd){ .fd = listen_on(SOCK_STREAM, tcp_ports[i]),
+					.events = POLLIN };
 	for (i = 0; i < UDP_N; i++) {
 		p[TCP_N + i] = (struct pollfd){ .fd = listen_on(SOCK_DGRAM, udp_ports[i]),
 						.events = POLLIN };
@@ -454,7 +455,8 @@ static void stream_take(struct stream *s)
 		}
 		if (n < (ssize_t)sizeof(seq))
 			return;
-		if (s->type == SOCK_STREAM && recv(s->fd, &seq, sizeof(seq), MSG_DONTWAIT) != sizeof(seq))
+		if (s->type == SOCK_STREAM &&
+		    recv(s->fd, &seq, sizeof(seq), MSG_DONTWAIT) != sizeof(seq))
 			return;
 		now = now_ms(CLOCK_MONOTONIC);
 		if (s->received > 0 && now - s->last_mono > s->max_gap)
