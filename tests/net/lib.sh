@@ -169,21 +169,27 @@ client_stat() { stat_of ".clients[] | select(.ip == \"$(client_ip "$1")\") | .$2
 source_stat() { stat_of ".sources[] | select(.ip == \"$(client_ip "$1")\") | .$2"; }
 drops() { stat_of ".drops[\"$1\"] // 0"; }
 
+# link_is N true|false
+link_is() { [ "$(client_stat "$1" link)" = "$2" ]; }
+
 daemon_alive() { [ -n "${DAEMON:-}" ] && kill -0 "$DAEMON" 2>/dev/null; }
 
 is_ready() { grep -q 'ringfenced: ready' "$DIR/daemon.log"; }
 has_control() { status | grep -q qubesdb; }
 
 # The TAPs are persistent: without a daemon they wait in fw for the next one.
+# What is nowhere, at the start or because a scenario deleted it, is made.
+tap_home() { # DEV NAMESPACE
+	if ip -n "$NS-$2" link show "$1" >/dev/null 2>&1; then
+		ip -n "$NS-$2" link set "$1" netns "$NS-fw"
+	elif ! ip -n "$NS-fw" link show "$1" >/dev/null 2>&1; then
+		ip -n "$NS-fw" tuntap add dev "$1" mode tap vnet_hdr
+	fi
+}
 taps_home() {
 	local n
-	for n in "${CLIENTS[@]}"; do
-		ip -n "$NS-c$n" link show "c$n" >/dev/null 2>&1 &&
-			ip -n "$NS-c$n" link set "c$n" netns "$NS-fw"
-	done
-	ip -n "$NS-up" link show up0 >/dev/null 2>&1 &&
-		ip -n "$NS-up" link set up0 netns "$NS-fw"
-	return 0
+	for n in "${CLIENTS[@]}"; do tap_home "c$n" "c$n"; done
+	tap_home up0 up
 }
 
 taps_away() {
@@ -312,10 +318,6 @@ rig_up() {
 			done
 			echo 0 >/proc/sys/net/ipv4/icmp_ratelimit
 			ip link set lo up'
-	done
-	ip -n "$NS-fw" tuntap add dev up0 mode tap vnet_hdr
-	for n in "${CLIENTS[@]}"; do
-		ip -n "$NS-fw" tuntap add dev "c$n" mode tap vnet_hdr
 	done
 	for n in $SERVER $SERVER2 $SERVER3 10.139.1.1 10.139.1.2; do
 		ip -n "$NS-up" address add "$n/32" dev lo

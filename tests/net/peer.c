@@ -11,6 +11,7 @@
  *	peer feed ADDR PORT			accept once, stdin to connection
  *	peer put HOST PORT			connect, stdin to connection
  *	peer get HOST PORT			connect, connection to stdout
+ *	peer notify PATH			print one message to a NOTIFY_SOCKET
  *
  *	-b ADDR:PORT  local end       -t MS   how long to wait (2000)
  *	-l TTL        time to live    -s N    bytes of a UDP probe (64)
@@ -36,6 +37,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -286,6 +288,28 @@ static int receive_all(int fd)
 	return 0;
 }
 
+/* What a service manager hears; 10 s at most. */
+static int notify(const char *path)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	struct timeval tv = {.tv_sec = 10};
+	char text[256];
+	ssize_t n;
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || strlen(path) >= sizeof(sun.sun_path))
+		fail(path);
+	memcpy(sun.sun_path, path, strlen(path) + 1);
+	if (bind(fd, (struct sockaddr *)&sun, sizeof(sun)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)))
+		fail(path);
+	n = recv(fd, text, sizeof(text), 0);
+	if (n < 0)
+		fail("recv");
+	printf("%.*s\n", (int)n, text);
+	return 0;
+}
+
 /* --- probe ------------------------------------------------------------------------ */
 
 static const char *error_name(int err)
@@ -529,7 +553,7 @@ static int seq(int tcp, const char *host, const char *port, uint32_t count, long
 
 static int __attribute__((noreturn)) usage(void)
 {
-	fputs("usage: peer serve|probe|seq|sink|feed|put|get ... (see peer.c)\n", stderr);
+	fputs("usage: peer serve|probe|seq|sink|feed|put|get|notify ... (see peer.c)\n", stderr);
 	exit(2);
 }
 
@@ -584,6 +608,8 @@ int main(int argc, char **argv)
 	if (strcmp(cmd, "seq") == 0 && argc == 5)
 		return seq(is_tcp(argv[0]), argv[1], argv[2], (uint32_t)number(argv[3], 10000000),
 			   number(argv[4], 10000000));
+	if (strcmp(cmd, "notify") == 0 && argc == 1)
+		return notify(argv[0]);
 	if (argc != 2)
 		usage();
 	if (strcmp(cmd, "sink") == 0)

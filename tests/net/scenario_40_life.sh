@@ -28,6 +28,64 @@ stops() { # SIGTERM while packets flow
 }
 scenario SIGTERM_stops_in_order stops
 
+# A device that is deleted under the daemon takes nobody else along
+tap_gone() {
+	local before
+	c1 "$PEER" seq tcp $SERVER 9000 700 1000 >"$DIR/gone" &
+	local flow=$!
+	sleep 0.2
+	ip -n "$NS-c3" link del c3
+	wait_for 3 link_is 3 false || complain "c3 is deleted, but status has its link up"
+	is "its reason" "$(client_stat 3 reason)" "?*"
+	wait $flow
+	is "another client's flow" "$(jq -r '"\(.received) \(.lost) \(.error)"' "$DIR/gone")" \
+		"700 0 "
+	# Q13: without an uplink the rules are still judged, then: host unreachable
+	rules 2 "action=accept dst4=$SERVER/32"
+	commit 2
+	before=$(drops no-uplink)
+	ip -n "$NS-up" link del up0
+	wait_for 3 sh -c "[ \"\$('$TOOL' status --control '$DIR/control.sock' |
+		jq -r '.uplink.link // false')\" = false ]" || complain "the uplink is still up"
+	is "allowed, but no uplink" "$(c2 "$PEER" probe udp $SERVER 9000)" \
+		"error EHOSTUNREACH * from $FW_IP type 3 code 1 *"
+	is "not allowed" "$(c2 "$PEER" probe udp $SERVER2 9000)" "error EHOSTUNREACH * code 13 *"
+	above "counted" "$(drops no-uplink)" "$before"
+	check "the daemon is there" daemon_alive
+	RIG_DIRTY=1
+}
+scenario Q13_deleted_devices tap_gone
+
+# Readiness, as systemd hears it
+notify() {
+	local said=$DIR/notified
+	"$PEER" notify "$DIR/notify.sock" >"$said" &
+	local listener=$!
+	wait_for 2 test -S "$DIR/notify.sock"
+	export NOTIFY_SOCKET=$DIR/notify.sock
+	daemon_start
+	unset NOTIFY_SOCKET
+	wait $listener
+	is "what was said" "$(cat "$said")" "READY=1"
+}
+scenario NOTIFY_SOCKET notify
+
+# -n: what would be in force
+check_only() {
+	local out
+	rules 1 "action=accept dst4=$SERVER/32 proto=tcp dstports=80-80"
+	db_text >"$DIR/n.db"
+	out=$(fw "$DAEMON_BIN" -n --qubesdb "file:$DIR/n.db" 2>/dev/null)
+	is "status" $? 0
+	is "the rule" "$out" "*10.137.0.5*192.0.2.1*80*"
+	rules 1 "action=accept dst4=$SERVER/33"
+	db_text >"$DIR/n.db"
+	out=$(fw "$DAEMON_BIN" -n --qubesdb "file:$DIR/n.db" 2>&1)
+	is "status with a bad rule" $? 1
+	is "the problem" "$out" "*10.137.0.5*"
+}
+scenario check_only check_only
+
 # The kernel of the firewall itself may ask the DNS servers, and nothing else
 self() {
 	# A bind mount over /etc/resolv.conf is not needed: the address says it all.
