@@ -296,43 +296,53 @@ static void notify_ready(void)
 }
 
 /*
- * Packets until there are none, then a short look at the rings with their events
- * still masked: a peer that is about to send saves both sides an event. Control
- * work waits for at most TURNS_PER_ROUND turns.
+ * After work, look at the rings for a while with their events still masked: a
+ * peer that is about to send saves both sides an event and a wakeup.
+ *
+ * Return: whether frames turned up.
+ */
+static bool spin(struct daemon *d, uint64_t *now_us)
+{
+	uint64_t start_us = *now_us;
+
+	if (d->netback == NULL)
+		return false;
+	while (*now_us - start_us < d->options->spin_us) {
+		forward_poll(d->forward);
+		if (forward_turn(d->forward, *now_us) > 0)
+			return true;
+		*now_us = loop_now_us();
+	}
+	return false;
+}
+
+/*
+ * Packets until there are none; control work waits for at most TURNS_PER_ROUND
+ * turns. The clock is read once a turn, but not to find that there is no second.
  *
  * Return: whether there may be more at once.
  */
-static bool move_packets(struct daemon *d)
+static bool move_packets(struct daemon *d, uint64_t *now_us)
 {
-	uint64_t now_us = loop_now_us(), idle_since = 0;
 	bool moved = false;
 
 	for (int i = 0; i < TURNS_PER_ROUND; i++) {
-		if (forward_turn(d->forward, now_us) > 0) {
-			moved = true;
-			idle_since = 0;
-		} else {
-			if (!moved || d->netback == NULL || d->options->spin_us == 0)
-				return forward_arm(d->forward);
-			if (idle_since == 0)
-				idle_since = now_us;
-			else if (now_us - idle_since > d->options->spin_us)
-				return forward_arm(d->forward);
-			forward_poll(d->forward);
-			i--; /* bounded by spin_us instead */
-		}
-		now_us = loop_now_us();
+		if (i > 1)
+			*now_us = loop_now_us();
+		if (forward_turn(d->forward, *now_us) == 0 && (!moved || !spin(d, now_us)))
+			return forward_arm(d->forward);
+		moved = true;
 	}
 	return true;
 }
 
 int daemon_run(struct daemon *d)
 {
-	uint64_t next_tick = 0;
+	uint64_t now_us = loop_now_us(), next_tick = 0;
 	bool more = false;
 
 	while (!d->stop) {
-		uint64_t now_us = loop_now_us(), wait;
+		uint64_t wait;
 		uint32_t flows = engine_stats(d->engine)->flows_active;
 		int n;
 
@@ -343,11 +353,11 @@ int daemon_run(struct daemon *d)
 		wait = next_tick - now_us / 1000;
 		if (forward_waiting(d->forward) && wait > WAITING_POLL_MS)
 			wait = WAITING_POLL_MS;
-		n = loop_run_once(d->loop, more ? 0 : wait);
+		n = loop_run_once(d->loop, more ? 0 : wait, &now_us);
 		if (n < 0)
 			return start_said(n, "epoll");
 		d->wakeups += !more;
-		d->now_ms = loop_now_us() / 1000;
+		d->now_ms = now_us / 1000;
 		if (d->reload) {
 			d->reload = false;
 			log_msg(LOG_LEVEL_INFO, "SIGHUP: reading everything again");
@@ -360,7 +370,7 @@ int daemon_run(struct daemon *d)
 			log_msg(LOG_LEVEL_INFO, "ready");
 			notify_ready();
 		}
-		more = move_packets(d);
+		more = move_packets(d, &now_us);
 		/* a port that broke in this turn is closed in the next round */
 		if (d->netback != NULL && netback_deadline(d->netback) < d->store_watch.deadline_ms)
 			d->store_watch.deadline_ms = netback_deadline(d->netback);

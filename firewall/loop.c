@@ -117,16 +117,17 @@ static int timeout_ms(const struct loop *l, uint64_t now_ms, uint64_t max_wait_m
 	return wait > INT_MAX ? INT_MAX : (int)wait;
 }
 
-int loop_run_once(struct loop *l, uint64_t max_wait_ms)
+int loop_run_once(struct loop *l, uint64_t max_wait_ms, uint64_t *now_us)
 {
 	struct epoll_event events[EVENTS_PER_TURN];
-	uint64_t now_ms = loop_now_us() / 1000;
+	uint64_t now_ms = *now_us / 1000;
 	int calls = 0;
 	int n = epoll_wait(l->epfd, events, EVENTS_PER_TURN, timeout_ms(l, now_ms, max_wait_ms));
 
-	if (n < 0)
-		return errno == EINTR ? 0 : -errno;
-	now_ms = loop_now_us() / 1000;
+	if (n < 0 && errno != EINTR)
+		return -errno;
+	*now_us = loop_now_us();
+	now_ms = *now_us / 1000;
 	for (int i = 0; i < n; i++) {
 		struct loop_watch *w = l->watches[events[i].data.u32];
 

@@ -14,7 +14,7 @@
 #define FLOWS_DEFAULT	65536
 #define FLOWS_MIN	1024
 #define FLOWS_MAX	(1u << 20)
-#define SPIN_US_DEFAULT 20
+#define SPIN_US_DEFAULT 0 /* takes time from the peers unless the host has idle cores */
 #define SPIN_US_MAX	1000
 
 static const char usage[] =
@@ -30,7 +30,7 @@ static const char usage[] =
 	"  --self[=DEV]          TUN into the own kernel, which may ask the DNS servers\n"
 	"  --control PATH        socket of `ringfence status` (default /run/ringfenced.sock)\n"
 	"  --flows N             flows at a time, 1024..1048576 (default 65536)\n"
-	"  --spin-us N           poll the rings so long before sleeping, 0..1000 (default 20)\n"
+	"  --spin-us N           poll the rings so long before sleeping, 0..1000 (default 0)\n"
 	"  --log-level LEVEL     error, warning, info (default) or debug\n"
 	"  -n, --check           print the policies that would be in force, and exit\n"
 	"  --help, --version\n";

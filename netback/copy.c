@@ -35,6 +35,8 @@ struct copy_list {
 struct copy_batch {
 	struct xen *xen;
 	struct copy_list in, out;
+	uint8_t *stage; /* COPY_STAGE_PAGES pages */
+	unsigned int staged;
 	struct copy_stats stats;
 };
 
@@ -52,7 +54,8 @@ int copy_batch_new(struct copy_batch **out, struct xen *xen)
 	if (!b)
 		return -ENOMEM;
 	b->xen = xen;
-	if (list_init(&b->in) || list_init(&b->out)) {
+	b->stage = aligned_alloc(XEN_PAGE, (size_t)COPY_STAGE_PAGES * XEN_PAGE);
+	if (!b->stage || list_init(&b->in) || list_init(&b->out)) {
 		copy_batch_free(&b);
 		return -ENOMEM;
 	}
@@ -70,6 +73,7 @@ void copy_batch_free(struct copy_batch **bp)
 	free(b->in.failed);
 	free(b->out.op);
 	free(b->out.failed);
+	free(b->stage);
 	free(b);
 	*bp = NULL;
 }
@@ -100,6 +104,14 @@ void copy_batch_run(struct copy_batch *b)
 {
 	list_run(b, &b->in);
 	list_run(b, &b->out);
+	b->staged = 0;
+}
+
+uint8_t *copy_batch_stage(struct copy_batch *b)
+{
+	if (b->staged == COPY_STAGE_PAGES)
+		return NULL;
+	return b->stage + (size_t)b->staged++ * XEN_PAGE;
 }
 
 static bool in_page(uint16_t off, uint16_t len)

@@ -43,6 +43,18 @@ void copy_grant_to_grant(struct copy_batch *b, uint16_t src_domid,
 			 uint32_t dst_gref, uint16_t dst_off, uint16_t len,
 			 bool *failed);
 
+/**
+ * copy_batch_stage() - a page of private memory to put a source together in
+ *
+ * An op costs the hypervisor and the kernel more than the bytes of half a page:
+ * small pieces that go to one place are worth gathering first. The page is the
+ * caller's until copy_batch_run() returns.
+ *
+ * Return: 4096 bytes, or NULL when all COPY_STAGE_PAGES are in use.
+ */
+#define COPY_STAGE_PAGES 64
+uint8_t *copy_batch_stage(struct copy_batch *b);
+
 /** copy_batch_run() - do all queued copies; at most one call a direction */
 void copy_batch_run(struct copy_batch *b);
 

@@ -30,6 +30,7 @@
 #include <xentoollog.h>
 
 #define SEG_MAX 2048 /* ops in one ioctl; longer batches take more of them */
+#define FIRED_MAX 64 /* pending ports taken from the kernel by one read() */
 #define GNTALLOC_LIMIT "/sys/module/xen_gntalloc/parameters/limit"
 /* Pages that may be shared: an uplink takes 514, and those of a dead backend
  * stay charged until it unmaps them. The kernel's default is 1024. */
@@ -42,6 +43,9 @@ struct xen_real {
 	xenevtchn_handle *evtchn;
 	struct xs_handle *xs;
 	xengnttab_grant_copy_segment_t *seg;
+	/* ports that one read() reported and pending() has not handed out yet */
+	uint32_t fired[FIRED_MAX];
+	unsigned int fired_at, fired_n;
 };
 
 /*
@@ -216,13 +220,31 @@ static void real_notify(struct xen *x, uint32_t port)
 	xenevtchn_notify(real_of(x)->evtchn, port);
 }
 
+/*
+ * The device reports any number of pending ports in one read(), as an array of
+ * u32 (linux/include/uapi/xen/evtchn.h); xenevtchn_pending() would take them one
+ * by one, and a system call of a PV guest goes through the hypervisor. A read that
+ * did not fill the array emptied the queue, so it is not repeated to hear EAGAIN.
+ */
 static int real_pending(struct xen *x, uint32_t *port)
 {
-	xenevtchn_port_or_error_t p = xenevtchn_pending(real_of(x)->evtchn);
+	struct xen_real *r = real_of(x);
 
-	if (p < 0)
-		return last_error();
-	*port = (uint32_t)p;
+	if (r->fired_at == r->fired_n) {
+		bool emptied = r->fired_n > 0 && r->fired_n < FIRED_MAX;
+		ssize_t n;
+
+		r->fired_at = r->fired_n = 0;
+		if (emptied)
+			return -EAGAIN;
+		n = read(xenevtchn_fd(r->evtchn), r->fired, sizeof(r->fired));
+		if (n < 0)
+			return last_error();
+		r->fired_n = (unsigned int)((size_t)n / sizeof(r->fired[0]));
+		if (r->fired_n == 0)
+			return -EAGAIN;
+	}
+	*port = r->fired[r->fired_at++];
 	return 0;
 }
 

@@ -155,6 +155,27 @@ static void test_full(void)
 	end();
 }
 
+static void test_stage(void)
+{
+	uint8_t *page[COPY_STAGE_PAGES];
+
+	test_case("staging pages are distinct, bounded and free after a run");
+	begin();
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < COPY_STAGE_PAGES; i++) {
+			page[i] = copy_batch_stage(b);
+			if (!CHECK(page[i] != NULL))
+				break;
+			memset(page[i], i, XEN_PAGE);
+		}
+		for (int i = 0; i < COPY_STAGE_PAGES; i++)
+			CHECK(page[i][0] == i && page[i][XEN_PAGE - 1] == i);
+		CHECK(copy_batch_stage(b) == NULL);
+		copy_batch_run(b);
+	}
+	end();
+}
+
 static void test_no_xen(void)
 {
 	struct copy_batch *none;
@@ -178,6 +199,7 @@ int main(void)
 	test_bounds();
 	test_each_fails();
 	test_full();
+	test_stage();
 	test_no_xen();
 	return test_end();
 }

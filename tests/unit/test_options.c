@@ -59,6 +59,7 @@ int main(void)
 	CHECK_STR(o.qubesdb, "vchan");
 	CHECK_STR(o.control, "/run/ringfenced.sock");
 	CHECK_INT(o.flows, 65536);
+	CHECK_INT(o.spin_us, 0);
 	CHECK_INT(o.log_level, LOG_LEVEL_INFO);
 	CHECK(o.self_device == NULL);
 
