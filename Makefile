@@ -23,7 +23,8 @@ HARDEN := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection 
 	-fPIE -fcf-protection
 BASE := -std=gnu11 -I. -D_GNU_SOURCE -DRINGFENCE_VERSION='"$(VERSION)"' \
 	-D__XEN_INTERFACE_VERSION__=0x00040d00 $(WARN)
-RELEASE := -O2 -g $(HARDEN)
+# The place of the sources is not in what is built: packages are reproducible.
+RELEASE := -O2 -g -ffile-prefix-map=$(CURDIR)=. $(HARDEN)
 LDHARD := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 SAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
 	-fno-sanitize-recover=all
@@ -52,14 +53,15 @@ NET_BIN   := $(patsubst tests/net/%.c,$(BUILD)/net/%,$(NET_SRC))
 XEN_BIN   := $(patsubst tests/xen/%.c,$(BUILD)/xen/%,$(XEN_SRC))
 
 .PHONY: all deps check check-unit check-net check-xen san demo bench bench-xen \
-	fuzz lint install clean
+	fuzz lint install deb appliance clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
 all: $(BUILD)/ringfenced $(BUILD)/ringfence
 
 # --- objects: one tree for each set of flags ---------------------------------
-$(BUILD)/rel/%.o: %.c
+# What is shipped follows a change of the flags.
+$(BUILD)/rel/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(say) CC $<
 	$(Q)$(CC) $(BASE) $(RELEASE) $(CFLAGS) -MMD -MP -c $< -o $@
@@ -163,6 +165,18 @@ install: all
 	install -D -m 755 $(BUILD)/ringfence $(DESTDIR)$(PREFIX)/bin/ringfence
 	install -D -m 644 doc/ringfenced.8 $(DESTDIR)$(PREFIX)/share/man/man8/ringfenced.8
 	install -D -m 644 doc/ringfence.1 $(DESTDIR)$(PREFIX)/share/man/man1/ringfence.1
+
+# init of the appliance: one file, libc only.
+$(BUILD)/image/%: packaging/image/%.c Makefile
+	@mkdir -p $(@D)
+	$(say) CC $<
+	$(Q)$(CC) $(BASE) $(RELEASE) $(LDHARD) $< -o $@
+
+deb: all
+	$(Q)VERSION=$(VERSION) BUILD=$(BUILD) packaging/deb.sh
+
+appliance: all $(BUILD)/image/init
+	$(Q)BUILD=$(BUILD) packaging/image/build.sh
 
 clean:
 	rm -rf $(BUILD)
