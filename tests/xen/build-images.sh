@@ -13,6 +13,9 @@
 #                   exists in it, so nothing can load them by accident
 #   OUT/dom0.cpio   dom0, with all of the above (but xen) under /lab
 #
+# LAB_APPLIANCE=DIR: what `make appliance` left in DIR goes to /lab/appliance in
+# dom0, with appliance.sh, the scenarios that boot it.
+#
 # BUILD is where ringfenced, ringfence and the programs of tests/xen were built;
 # without BUILD/ringfenced only the stock variant can run.
 set -euo pipefail
@@ -217,6 +220,11 @@ dom0_image()
 	for name in qubesdb-server qubesdb-cmd qvm-firewall; do
 		put_built "$root" "$name"
 	done
+	if [ -n "${LAB_APPLIANCE:-}" ]; then
+		mkdir "$root/lab/appliance"
+		cp "$LAB_APPLIANCE/vmlinuz" "$LAB_APPLIANCE/initramfs" "$here/appliance.sh" \
+			"$root/lab/appliance/"
+	fi
 	ln "$out/guest.cpio" "$root/lab/guest.cpio"
 	ln "$out/fw.cpio" "$root/lab/fw.cpio"
 	ln "$out/vmlinux" "$root/lab/vmlinux"
