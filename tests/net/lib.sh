@@ -159,6 +159,9 @@ allow_all() {
 	for n in "${CLIENTS[@]}"; do rules "$n" action=accept; done
 }
 
+# listening NAMESPACE PORT
+listening() { [ -n "$(ns "$1" ss -Hltn "sport = $2")" ]; }
+
 # --- the daemon --------------------------------------------------------------------------
 
 status() { "$TOOL" status --control "$DIR/control.sock"; }
@@ -175,7 +178,8 @@ link_is() { [ "$(client_stat "$1" link)" = "$2" ]; }
 daemon_alive() { [ -n "${DAEMON:-}" ] && kill -0 "$DAEMON" 2>/dev/null; }
 
 is_ready() { grep -q 'ringfenced: ready' "$DIR/daemon.log"; }
-has_control() { status | grep -q qubesdb; }
+ready_or_gone() { "${READY:-is_ready}" || is_gone "$DAEMON"; }
+has_control() { [ -n "$(status)" ]; }
 
 # The TAPs are persistent: without a daemon they wait in fw for the next one.
 # What is nowhere, at the start or because a scenario deleted it, is made.
@@ -249,8 +253,9 @@ daemon_start() {
 		--qubesdb "${QUBESDB:-file:$DB}" --control "$DIR/control.sock" "$@" \
 		>>"$DIR/daemon.log" 2>&1 </dev/null &
 	DAEMON=$!
-	if ! wait_for 10 "${READY:-is_ready}"; then
-		complain "the daemon is not ready after 10 s; its log ends:"
+	wait_for 10 ready_or_gone
+	if is_gone "$DAEMON" || ! "${READY:-is_ready}"; then
+		complain "the daemon has ended, or is not ready after 10 s; its log ends:"
 		tail -n 20 "$DIR/daemon.log"
 		return 1
 	fi

@@ -45,13 +45,13 @@ bulk() {
 	want=$(sha256sum <"$DIR/bulk")
 	up "$PEER" sink $SERVER 9100 2>"$DIR/sink.err" | sha256sum >"$DIR/sink.sum" &
 	local sink=$!
-	wait_for 3 up ss -Hltn "sport = 9100" '|' grep -q . || sleep 0.3
+	wait_for 3 listening up 9100
 	check "upload" timeout 60 ip netns exec "$NS-c1" "$PEER" put $SERVER 9100 <"$DIR/bulk"
 	wait $sink
 	is "SHA-256 of the upload" "$(cat "$DIR/sink.sum")" "$want"
 	up "$PEER" feed $SERVER 9101 <"$DIR/bulk" 2>"$DIR/feed.err" &
 	local feed=$!
-	sleep 0.3
+	wait_for 3 listening up 9101
 	got=$(timeout 60 ip netns exec "$NS-c1" "$PEER" get $SERVER 9101 | sha256sum)
 	wait $feed
 	is "SHA-256 of the download" "$got" "$want"
@@ -86,12 +86,12 @@ icmp_errors() {
 scenario I2_icmp_errors_reach_the_client icmp_errors
 
 path_mtu() { # I4, P11: TCP finds the smaller MTU beyond the router by itself
-	check "put through an MTU of 1300" timeout 10 ip netns exec "$NS-c1" sh -c \
-		"head -c 300000 /dev/zero | $PEER seq tcp $FAR 9000 200 100 | grep -q '\"lost\":0'"
+	is "numbered records" "$(c1 "$PEER" seq tcp $FAR 9000 200 100 |
+		jq -r '"\(.received) \(.lost) \(.error)"')" "200 0 "
 	head -c 2000000 /dev/urandom >"$DIR/pmtu"
 	ns far "$PEER" sink $FAR 9102 2>&1 | sha256sum >"$DIR/pmtu.sum" &
 	local sink=$!
-	sleep 0.3
+	wait_for 3 listening far 9102
 	check "2 MB" timeout 20 ip netns exec "$NS-c1" "$PEER" put $FAR 9102 <"$DIR/pmtu"
 	wait $sink
 	is "SHA-256" "$(cat "$DIR/pmtu.sum")" "$(sha256sum <"$DIR/pmtu")"
