@@ -30,6 +30,8 @@ int vif_new(struct port **out, struct device_env *env, uint16_t domid,
 uint64_t vif_step(struct port *port, uint64_t now_ms);
 /* whether the device is finished: B is gone, the port may be freed */
 bool vif_gone(const struct port *port);
+/* gone, but the same directory holds another device now */
+bool vif_replaced(const struct port *port);
 
 /* --- uplink.c: we are the frontend of device/vif/devid ---------------------- */
 int uplink_new(struct port **out, struct device_env *env, uint16_t devid,

@@ -431,8 +431,10 @@ static void step(struct netback *nb, struct device *d, uint64_t now_ms)
 
 	d->dirty = false;
 	d->deadline_ms = vif ? vif_step(port, now_ms) : uplink_step(port, now_ms);
-	if (vif ? vif_gone(port) : uplink_gone(port))
+	if (vif ? vif_gone(port) : uplink_gone(port)) {
+		nb->scan_vifs |= vif && vif_replaced(port);
 		device_remove(nb, d);
+	}
 }
 
 uint64_t netback_poll_store(struct netback *nb, uint64_t now_ms)
@@ -463,7 +465,7 @@ uint64_t netback_poll_store(struct netback *nb, uint64_t now_ms)
 		else if (d->port && d->deadline_ms < next)
 			next = d->deadline_ms;
 	}
-	if (drained == STORE_EVENTS_MAX)
+	if (drained == STORE_EVENTS_MAX || nb->scan_vifs)
 		next = now_ms;
 	nb->deadline_ms = next;
 	return next;

@@ -139,3 +139,8 @@ bool vif_gone(const struct port *port)
 {
 	return ((const struct vif *)port)->gone;
 }
+
+bool vif_replaced(const struct port *port)
+{
+	return ((const struct vif *)port)->replaced;
+}

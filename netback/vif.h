@@ -48,11 +48,14 @@ struct vif {
 	bool known;		 /* be and fe were read, the owner knows the port */
 	bool watched;
 	bool gone;
+	bool replaced;		 /* gone, and another device has its directory */
 	bool broken;		 /* set by vif_violation(), cleared at a reopen */
 	uint64_t close_by_ms;	 /* in state 5: when to stop waiting for the frontend */
 	uint64_t connect_at_ms;	 /* in state 2: not before */
 	uint64_t remove_at_ms;	 /* in state 6, offline: when our directory goes */
 	uint64_t orphan_at_ms;	 /* in state 6, online, no frontend: when we give up */
+	uint64_t window_end_ms;	 /* of the time in which reopens are counted */
+	unsigned int reopens;
 
 	/* one connection */
 	bool connected;

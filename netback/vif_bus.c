@@ -42,6 +42,14 @@
  * after VIF_ORPHAN_MS the port goes, the directory stays, and it is looked at
  * again when somebody writes to it.
  *
+ * Nobody but the toolstack writes a 1 into our node, and only into a directory
+ * that it has just made. One where we have been further is another device under
+ * the same numbers, with an address of its own: the port goes, and another comes.
+ *
+ * A frontend that closes and opens for ever costs us dozens of requests to
+ * xenstore each time, at the expense of the other clients: after VIF_REOPENS
+ * times it stays at 6 until VIF_WINDOW_MS are over.
+ *
  * No write of ours can bring a removed directory back or overwrite a 5 that the
  * toolstack wrote meanwhile: set_state() compares in a transaction.
  */
@@ -60,6 +68,8 @@
 #define VIF_TX_TRIES 16    /* of a transaction, before a pause */
 #define VIF_RETRY_MS 100
 #define VIF_STEPS_MAX 12   /* transitions in one step: the longest walk is 4-5-6-2 */
+#define VIF_REOPENS 30     /* 6->2 in one window: rules 14 and 20 of hostile-peers.md */
+#define VIF_WINDOW_MS 60000
 
 /* The columns of the table. */
 enum fe_class { FE_GONE, FE_INIT, FE_BUSY, FE_CONNECTED, FE_CLOSING, FE_CLOSED, FE_RECONF, FE_BAD };
@@ -475,6 +485,18 @@ static const uint8_t machine[][FE_BAD + 1] = {
 			     STAY, GO_CLOSING},
 };
 
+static bool may_reopen(struct vif *v, uint64_t now_ms)
+{
+	if (now_ms >= v->window_end_ms) {
+		v->window_end_ms = now_ms + VIF_WINDOW_MS;
+		v->reopens = 0;
+	}
+	if (v->reopens < VIF_REOPENS)
+		return true;
+	v->port.reason = "too many reconnects";
+	return false;
+}
+
 static enum action decide(struct vif *v, enum fe_class fe, bool online, uint64_t now_ms)
 {
 	enum action a = (enum action)machine[v->state][fe];
@@ -486,8 +508,8 @@ static enum action decide(struct vif *v, enum fe_class fe, bool online, uint64_t
 		return fe == FE_CONNECTED ? GO_CONNECTED : GO_CLOSING;
 	if (v->state == XB_INIT_WAIT && a == GO_CONNECTED && now_ms < v->connect_at_ms)
 		return STAY;
-	if (v->state == XB_CLOSED && a == GO_INIT_WAIT && !online)
-		return STAY; /* it is being removed */
+	if (v->state == XB_CLOSED && a == GO_INIT_WAIT && !(online && may_reopen(v, now_ms)))
+		return STAY; /* it is being removed, or has to wait */
 	if (v->state == XB_CLOSED && a == GO_CLOSING && v->fe_seen == FE_CLOSING)
 		return STAY; /* answered already */
 	if (a == AWAIT_CLOSE && (v->broken || now_ms >= v->close_by_ms))
@@ -501,6 +523,7 @@ static int act(struct vif *v, enum action a, enum fe_class fe, uint64_t now_ms)
 
 	switch (a) {
 	case GO_INIT_WAIT:
+		v->reopens += v->state == XB_CLOSED;
 		ret = write_offers(v);
 		if (!ret)
 			ret = set_state(v, XB_INIT_WAIT);
@@ -562,6 +585,13 @@ static uint64_t vanished(struct vif *v)
 	return UINT64_MAX;
 }
 
+/* Another device stands in our directory: netback.c looks at it anew. */
+static uint64_t replaced(struct vif *v)
+{
+	v->replaced = true;
+	return vanished(v);
+}
+
 /* State 6: our directory goes when the toolstack is done with it. */
 static uint64_t closed(struct vif *v, enum fe_class fe, bool online, uint64_t now_ms)
 {
@@ -572,7 +602,7 @@ static uint64_t closed(struct vif *v, enum fe_class fe, bool online, uint64_t no
 		v->remove_at_ms = 0;
 		if (fe != FE_GONE) {
 			v->orphan_at_ms = 0;
-			return UINT64_MAX;
+			return fe == FE_INIT ? v->window_end_ms : UINT64_MAX;
 		}
 		if (v->orphan_at_ms == 0)
 			v->orphan_at_ms = now_ms + VIF_ORPHAN_MS;
@@ -637,6 +667,8 @@ uint64_t vif_step(struct port *port, uint64_t now_ms)
 			return vanished(v);
 		if (ret)
 			return now_ms + VIF_RETRY_MS;
+		if (v->known && state == XB_INITIALISING && v->stored != XB_INITIALISING)
+			return replaced(v);
 		if (!v->known && !become_known(v, state))
 			return UINT64_MAX;
 		if (state != v->stored)

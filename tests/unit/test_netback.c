@@ -470,6 +470,70 @@ static void test_removed_under_us(void)
 	end();
 }
 
+/* Between two looks of ours: removed by force and made again, for a qube whose
+ * address has changed meanwhile. Nothing of the old one may serve the new one. */
+static void test_replaced_under_us(void)
+{
+	struct front fr, again;
+	struct port *port;
+
+	test_case("a directory that was made anew is another device (trap 9)");
+	begin();
+	rig_plug(&r, &fr, 5, NULL);
+	fake_store_del(r.f, fr.be);
+	fake_store_del(r.f, fr.fe);
+	front_plug(&again, r.f, 5, 0, "10.137.0.77");
+	rig_poll(&r);
+	port = rig_port(&r, "vif5.0");
+	CHECK_INT(r.down, 1);
+	CHECK_INT(r.removed, 1);
+	CHECK_INT(r.added, 2);
+	if (!CHECK(port != NULL))
+		exit(1);
+	CHECK_STR(port->ip, "10.137.0.77");
+	CHECK_INT(fake_use(r.f).maps, base.maps);
+	check_states(&again, "2/1");
+	front_connect(&again, NULL);
+	rig_poll(&r);
+	check_states(&again, "4/4");
+	end();
+}
+
+/* Rule 14 of hostile-peers.md: a frontend that opens and closes without end. */
+static void test_reopen_storm(void)
+{
+	struct front fr, other;
+	unsigned int opened = 0;
+
+	test_case("hp_350_connect_churn: a frontend reopens 30 times a minute at most");
+	begin();
+	rig_plug(&r, &other, 6, NULL);
+	rig_plug(&r, &fr, 5, NULL);
+	for (int i = 0; i < 100; i++) {
+		front_disconnect(&fr);
+		front_set_state(&fr, 6);
+		rig_poll(&r);
+		front_set_state(&fr, 1);
+		rig_poll(&r);
+		if (front_be_state(&fr) != 2)
+			continue;
+		front_connect(&fr, NULL);
+		rig_poll(&r);
+		opened += front_be_state(&fr) == 4;
+	}
+	CHECK_INT(opened, 30);
+	check_states(&fr, "6/1");
+	CHECK_STR(rig_port(&r, "vif5.0")->reason, "too many reconnects");
+	CHECK(rig_port(&r, "vif6.0")->link);
+	CHECK(r.deadline_ms > r.now_ms && r.deadline_ms <= r.now_ms + 60000);
+	rig_wait(&r, 60000); /* nobody writes: the deadline alone leads on */
+	check_states(&fr, "2/1");
+	front_connect(&fr, NULL);
+	rig_poll(&r);
+	check_states(&fr, "4/4");
+	end();
+}
+
 static void test_other_states(void)
 {
 	static const char *const bad[] = {"9", "99", "4294967296", "-4", "4 ", "four", ""};
@@ -775,6 +839,8 @@ int main(void)
 	test_runtime_close();
 	test_close_unconnected();
 	test_removed_under_us();
+	test_replaced_under_us();
+	test_reopen_storm();
 	test_other_states();
 	test_take_over();
 	test_fast_frontend();
