@@ -367,6 +367,7 @@ uint64_t uplink_step(struct port *port, uint64_t now_ms)
 	bool blind; /* nobody tells us of the backend's steps: look */
 
 	u->now_ms = now_ms;
+	u->unsaid = false;
 	if (u->gone)
 		return UINT64_MAX;
 	uplink_bus_read(u, &n);
@@ -396,7 +397,7 @@ uint64_t uplink_step(struct port *port, uint64_t now_ms)
 	if (u->retry_at > now_ms)
 		return u->retry_at;
 	/* nothing but an event, or a deadline of step_waiting(), leads on */
-	return blind || n.own_state == XB_CLOSING ? now_ms + STEP_MS : UINT64_MAX;
+	return blind || u->unsaid || n.own_state == XB_CLOSING ? now_ms + STEP_MS : UINT64_MAX;
 }
 
 bool uplink_gone(const struct port *port)

@@ -65,6 +65,7 @@ struct uplink {
 	bool connected;	     /* everything below exists */
 	bool broken;	     /* the backend broke the protocol: to be closed */
 	bool backend_was_up; /* it reached 4 since we connected */
+	bool unsaid;	     /* xenstore did not take our state: say it again */
 	char backend[XEN_PATH_MAX];
 	struct uplink_features features;
 	uint64_t now_ms, closing_since, retry_at, window_start;

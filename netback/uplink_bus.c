@@ -266,6 +266,7 @@ int uplink_bus_state(struct uplink *u, enum xenbus_state state)
 {
 	int err = transaction(u, state);
 
+	u->unsaid = err != 0;
 	if (!err)
 		u->port.xenbus_state = (uint8_t)state;
 	return err;

@@ -584,6 +584,38 @@ static void test_failures(void)
 	}
 }
 
+/* A backend waits for our state, and we for its: a write of ours that xenstore
+ * refused must be made again, as no event would ever remind us. */
+static void test_refused_writes(void)
+{
+	static const struct {
+		unsigned int backend, front, want;
+	} cases[] = { { 5, 4, 6 }, { 6, 4, 1 }, { 6, 6, 1 }, { 2, 6, 4 } };
+	struct world w;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		test_case("uplink_repeats_a_state_that_xenstore_refused");
+		world_up(&w, NULL);
+		if (cases[i].front == 6) {
+			fake_backend_state(&w.b, cases[i].backend == 2 ? 5 : 6);
+			fake_store_set(w.fake, "/local/domain/2/backend/vif/5/0/online", "0");
+			world_run(&w, 0);
+			CHECK_INT(fake_backend_front_state(&w.b), 6);
+		}
+		fake_fail(w.fake, FAKE_STORE_BEGIN, 1, UINT32_MAX, -EIO);
+		fake_store_set(w.fake, "/local/domain/2/backend/vif/5/0/online", "1");
+		fake_backend_state(&w.b, cases[i].backend);
+		world_run(&w, 0);
+		CHECK_INT(fake_backend_front_state(&w.b), cases[i].front);
+		fake_fail(w.fake, FAKE_STORE_BEGIN, 0, 0, 0);
+		world_run(&w, 2000);
+		CHECK_INT(fake_backend_front_state(&w.b), cases[i].want);
+		fake_backend_disconnect(&w.b);
+		world_down(&w);
+	}
+}
+
 static void test_watch_flood(void)
 {
 	char path[192];
@@ -616,6 +648,7 @@ int main(void)
 	test_detach();
 	test_after_a_crash();
 	test_failures();
+	test_refused_writes();
 	test_watch_flood();
 	return test_end();
 }
