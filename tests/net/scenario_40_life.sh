@@ -141,6 +141,10 @@ bad_input() {
 	refused "a bad name" "*--resolve*" "${tap[@]}" --qubesdb "file:$DB" --resolve nonsense
 	refused "no directory for the socket" "*/nonexistent/control*" "${tap[@]}" \
 		--qubesdb "file:$DB" --control /nonexistent/control
+	echo precious >"$DIR/plain"
+	refused "a file in the socket's place" "*$DIR/plain*" "${tap[@]}" \
+		--qubesdb "file:$DB" --control "$DIR/plain"
+	is "the file is left alone" "$(cat "$DIR/plain")" precious
 	if [ ! -e /dev/xen/evtchn ]; then
 		refused "no Xen" "*en*" --qubesdb "file:$DB"
 		refused "no Xen, no QubesDB" "*en*"
