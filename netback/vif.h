@@ -15,12 +15,12 @@
 
 #define VIF_PATH_MAX 96
 
-/* A request of the guest's that waits for its answer. */
+/* The answer of a slot of the transmit ring. */
 struct vif_pend {
 	uint16_t id;
-	uint16_t next; /* of the same packet, or of the free list */
+	int16_t status;
+	bool extra, done;
 };
-#define VIF_PEND_END UINT16_MAX
 
 /* A packet that was written to the guest's receive ring in this turn. */
 struct vif_sent {
@@ -65,9 +65,7 @@ struct vif {
 	struct vif_features features;
 
 	/* vif_rx.c */
-	uint32_t answered; /* responses written, perhaps not yet pushed */
-	uint16_t pend_free;
-	struct vif_pend pend[RING_SLOTS];
+	struct vif_pend pend[RING_SLOTS]; /* by ring index */
 
 	/* vif_tx.c */
 	uint32_t rx_need; /* slots that a waiting frame needs; 0: none waits */

@@ -351,6 +351,7 @@ static int vif_connect(struct vif *v)
 
 static int go_live(struct vif *v)
 {
+	struct xen *x = v->env->xen;
 	int ret = set_state(v, XB_CONNECTED);
 
 	if (ret) {
@@ -359,6 +360,11 @@ static int go_live(struct vif *v)
 		vif_disconnect(v);
 		return ret;
 	}
+	/* A predecessor may have died between an answer and its event; the
+	 * frontend's event index is behind us then, and it would wait for ever. */
+	x->ops->notify(x, v->evtchn_tx);
+	if (v->evtchn_rx != v->evtchn_tx)
+		x->ops->notify(x, v->evtchn_rx);
 	v->port.link = true;
 	v->port.ready = true; /* it may have published before we mapped */
 	v->port.reason = "";

@@ -7,16 +7,19 @@
  * whole chain out of the ring and judges it before anything is done with it; it
  * ends in one of three ways:
  *
- *	CHAIN_OK	a frame; its slots are answered by vif_complete()
+ *	CHAIN_OK	a frame; its slots are answered after vif_complete()
  *	CHAIN_ERROR	no packet for us: all its slots are answered ERROR at once
  *	CHAIN_KILL	no driver does this: the vif is closed, the ring not read
  *			again
  *
- * Every slot that was taken gets exactly one response, at the next position of
- * the ring, with the id that was read once and validated by nobody but its
- * owner. Responses may be out of order, so what is needed for them is not kept
- * by ring index (an index can come round while a packet waits) but in a pool of
- * 256 records, one for each request that can be out at a time.
+ * Every slot that was taken gets exactly one response, with the id that was read
+ * once and validated by nobody but its owner. Frames are completed in any order,
+ * but answered in the ring's: pend[] keeps the answer of each slot until all
+ * before it have theirs. So the index that we published says which requests are
+ * done, and a successor of ours that finds the rings as we left them (kill -9)
+ * goes on with exactly the others. netfront gives a device up for an answer that
+ * comes twice. A frame that waits holds up the answers behind it, which are the
+ * same client's, for at most as long as frames may wait.
  *
  * Only the headers are fetched here: up to FRAME_HEADER_COPY bytes, gathered over
  * as many slots as they are spread over (hp_423_tiny_header_slots). The rest is
@@ -45,11 +48,7 @@ static_assert(FRAME_SEG_MAX >= 1 + RING_CHAIN_MAX, "a segment for each data slot
 
 void vif_rx_begin(struct vif *v)
 {
-	for (uint16_t i = 0; i < RING_SLOTS; i++)
-		v->pend[i] = (struct vif_pend){
-			.next = i + 1 < RING_SLOTS ? (uint16_t)(i + 1) : VIF_PEND_END};
-	v->pend_free = 0;
-	v->answered = v->tx.rsp_prod;
+	memset(v->pend, 0, sizeof(v->pend));
 }
 
 static enum chain_end kill_for(struct chain *c, const char *why)
@@ -155,48 +154,36 @@ static enum chain_end read_chain(struct vif *v, struct chain *c, uint32_t avail)
 }
 
 /* --- responses ------------------------------------------------------------------ */
-static void answer(struct vif *v, uint16_t id, int16_t status)
+static struct vif_pend *pend_at(struct vif *v, uint32_t idx)
 {
-	/* hp_216_no_leak_in_slots: all of the response is written */
-	struct ring_tx_rsp rsp = {.id = id, .status = status};
-
-	ring_back_put(&v->tx, v->answered++, &rsp, sizeof(rsp));
+	return &v->pend[idx & (RING_SLOTS - 1)];
 }
 
-static void answer_extras(struct vif *v, uint32_t n)
+/* Note what the slots of a chain are: data, extras, the other data. No slot is in
+ * use: a request that was not answered keeps its place, and a ring has 256. */
+static void pend_chain(struct vif *v, const struct chain *c)
 {
-	while (n-- > 0)
-		answer(v, 0, RING_STATUS_NULL);
-}
+	uint32_t idx = v->tx.req_cons;
 
-static void answer_chain(struct vif *v, const struct chain *c, int16_t status)
-{
-	answer(v, c->req[0].id, status);
-	answer_extras(v, c->extras);
+	*pend_at(v, idx++) = (struct vif_pend){.id = c->req[0].id};
+	for (uint32_t i = 0; i < c->extras; i++)
+		*pend_at(v, idx++) = (struct vif_pend){.extra = true};
 	for (uint32_t i = 1; i < c->n; i++)
-		answer(v, c->req[i].id, status);
+		*pend_at(v, idx++) = (struct vif_pend){.id = c->req[i].id};
 }
 
-/* Keep the ids of a chain until vif_complete(). There is always room: a pool
- * record is in use for a request that was not answered, and the ring's bound is
- * 256 of these. */
-static uint16_t pend_chain(struct vif *v, const struct chain *c)
+static void pend_done(struct vif *v, uint32_t idx, uint32_t slots, int16_t status)
 {
-	uint16_t head = VIF_PEND_END;
+	for (; slots > 0; slots--, idx++) {
+		struct vif_pend *p = pend_at(v, idx);
 
-	for (uint32_t i = c->n; i-- > 0;) {
-		uint16_t at = v->pend_free;
-
-		assert(at != VIF_PEND_END);
-		v->pend_free = v->pend[at].next;
-		v->pend[at] = (struct vif_pend){.id = c->req[i].id, .next = head};
-		head = at;
+		p->status = p->extra ? RING_STATUS_NULL : status;
+		p->done = true;
 	}
-	return head;
 }
 
 /**
- * vif_complete() - answer all slots of a frame
+ * vif_complete() - all slots of a frame can be answered
  *
  * A frame of an earlier connection is void: its slots are gone with the ring
  * (hp_350_connect_churn).
@@ -204,34 +191,33 @@ static uint16_t pend_chain(struct vif *v, const struct chain *c)
 void vif_complete(struct port *port, struct frame *frame, bool ok)
 {
 	struct vif *v = vif_of(port);
-	int16_t status = ok ? RING_STATUS_OKAY : RING_STATUS_ERROR;
-	uint16_t at = (uint16_t)frame->cookie;
 
 	if (!v->connected || frame->in_generation != port->generation ||
 	    frame->cookie >= RING_SLOTS)
 		return;
 	if (!ok)
 		port->stats.rx_errors++;
-	for (uint16_t i = 0; i < frame->cookie_slots && at != VIF_PEND_END; i++) {
-		uint16_t next = v->pend[at].next;
-
-		answer(v, v->pend[at].id, status);
-		if (i == 0)
-			answer_extras(v, frame->cookie_extras);
-		v->pend[at].next = v->pend_free;
-		v->pend_free = at;
-		at = next;
-	}
-	frame->cookie = UINT32_MAX; /* answered: a second call does nothing */
+	pend_done(v, frame->cookie, (uint32_t)frame->cookie_slots + frame->cookie_extras,
+		  ok ? RING_STATUS_OKAY : RING_STATUS_ERROR);
+	frame->cookie = UINT32_MAX; /* a second call does nothing */
 }
 
 void vif_rx_flush(struct port *port)
 {
 	struct vif *v = vif_of(port);
+	uint32_t idx = v->tx.rsp_prod;
 
-	if (!v->connected || v->broken || v->answered == v->tx.rsp_prod)
+	if (!v->connected || v->broken)
 		return;
-	vif_notify(v, v->evtchn_tx, ring_back_push(&v->tx, v->answered));
+	for (; idx != v->tx.req_cons && pend_at(v, idx)->done; idx++) {
+		const struct vif_pend *p = pend_at(v, idx);
+		/* hp_216_no_leak_in_slots: all of the response is written */
+		struct ring_tx_rsp rsp = {.id = p->id, .status = p->status};
+
+		ring_back_put(&v->tx, idx, &rsp, sizeof(rsp));
+	}
+	if (idx != v->tx.rsp_prod)
+		vif_notify(v, v->evtchn_tx, ring_back_push(&v->tx, idx));
 }
 
 /* --- frames --------------------------------------------------------------------- */
@@ -313,21 +299,23 @@ size_t vif_rx_burst(struct port *port, struct frame **frames, size_t n, struct c
 	}
 	while (got < n && avail > 0) {
 		enum chain_end end = read_chain(v, &c, avail);
+		uint32_t idx = v->tx.req_cons;
 		struct frame *f = frames[got];
 
 		if (end == CHAIN_KILL) {
 			vif_violation(v, c.why);
 			break;
 		}
+		pend_chain(v, &c);
 		v->tx.req_cons += c.n + c.extras;
 		avail -= c.n + c.extras;
 		if (end == CHAIN_ERROR) {
 			port->stats.rx_errors++;
-			answer_chain(v, &c, RING_STATUS_ERROR);
+			pend_done(v, idx, c.n + c.extras, RING_STATUS_ERROR);
 			continue;
 		}
 		frame_begin(v, f, &c);
-		f->cookie = pend_chain(v, &c);
+		f->cookie = idx & (RING_SLOTS - 1);
 		f->cookie_slots = (uint16_t)c.n;
 		f->cookie_extras = (uint16_t)c.extras;
 		frame_gather(f, &c, batch);

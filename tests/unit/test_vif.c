@@ -714,6 +714,43 @@ static void test_notifications(void)
 	end();
 }
 
+/* What is published says which requests are done: whoever takes the rings over
+ * begins there (test_take_over in test_netback.c). */
+static void test_answers_in_order(void)
+{
+	struct frame f[4], *fs[4] = {&f[0], &f[1], &f[2], &f[3]};
+	unsigned int sent = 3 + 1 + 3 + 2; /* slots of the packets below */
+
+	test_case("answers come in the order of the requests, whatever waits");
+	begin(&(struct front_config){.start_index = 0xfffffffc}, NULL);
+	make_packet(9000, 1);
+	front_send(&p.a, &(struct front_packet){.data = packet, .len = 9000});
+	front_send(&p.a, &(struct front_packet){.data = packet, .len = 100});
+	front_send(&p.a, &(struct front_packet){.data = packet, .len = 5000,
+						.gso_type = RING_GSO_TCPV4, .gso_size = 1448});
+	front_send(&p.a, &(struct front_packet){.data = packet, .len = 5000});
+	CHECK_INT(front_in_flight(&p.a), sent - 1); /* an extra is no buffer */
+	CHECK_INT(p.pa->ops->rx_burst(p.pa, fs, 4, p.r.batch), 4);
+	copy_batch_run(p.r.batch);
+	p.pa->ops->complete(p.pa, &f[2], false);
+	p.pa->ops->complete(p.pa, &f[1], true);
+	p.pa->ops->rx_flush(p.pa);
+	CHECK_INT(front_reap(&p.a), 0); /* the first one waits */
+	p.pa->ops->complete(p.pa, &f[0], true);
+	p.pa->ops->rx_flush(p.pa);
+	CHECK_INT(front_reap(&p.a), sent - 2);
+	CHECK_INT(p.a.tx_okay, 3 + 1);
+	CHECK_INT(p.a.tx_error, 2);
+	CHECK_INT(p.a.tx_null, 1);
+	p.pa->ops->complete(p.pa, &f[0], true); /* a second time: nothing */
+	p.pa->ops->complete(p.pa, &f[3], true);
+	p.pa->ops->rx_flush(p.pa);
+	CHECK_INT(front_reap(&p.a), 2);
+	CHECK_INT(front_in_flight(&p.a), 0);
+	forward_one(&(struct front_packet){.data = packet, .len = 9000}, NULL);
+	end();
+}
+
 /* Frames of an earlier connection must not be answered in the next one. */
 static void test_stale_frames(void)
 {
@@ -766,6 +803,7 @@ int main(void)
 	test_bad_extras();
 	test_bad_producer();
 	test_notifications();
+	test_answers_in_order();
 	test_stale_frames();
 	return test_end();
 }
