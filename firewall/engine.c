@@ -168,7 +168,6 @@ static void arp_from_uplink(struct engine *e, struct work *w)
 		return;
 	}
 	memcpy(in->gateway_mac, arp.sender_mac, 6);
-	in->gateway_known = true;
 	in->arp_asked = false;
 	in->arp_at = e->clock + ARP_REFRESH_MS;
 	engine_drop(e, w, DROP_NONE); /* consumed */

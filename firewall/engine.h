@@ -84,6 +84,9 @@ void engine_iface_clear(struct engine *e, uint16_t id);
 /** engine_iface_link() - whether frames can go there now (Q13) */
 void engine_iface_link(struct engine *e, uint16_t id, bool up);
 
+/** engine_uplink_in_use() - which of the uplinks packets go to, or PORT_NONE */
+uint16_t engine_uplink_in_use(const struct engine *e);
+
 /* --- sources ------------------------------------------------------------ */
 
 /**

@@ -57,7 +57,6 @@ struct iface {
 
 	/* uplink: the gateway */
 	uint8_t gateway_mac[6];
-	bool gateway_known; /* gateway_mac came from an answer */
 	bool arp_asked;	    /* an answer is awaited */
 	bool announce;	    /* gratuitous ARP is due */
 	uint64_t arp_at;    /* engine clock of the next question */

@@ -255,7 +255,6 @@ static int client_attach(struct engine *e, uint16_t id, const struct addr *ip4)
 static void gateway_reset(struct engine *e, struct iface *up)
 {
 	memcpy(up->gateway_mac, arp_backend_mac, 6);
-	up->gateway_known = false;
 	up->arp_asked = false;
 	up->arp_at = e->clock;
 }
@@ -348,6 +347,11 @@ void engine_iface_link(struct engine *e, uint16_t id, bool up)
 		iface->announce = true;
 	}
 	choose_uplink(e);
+}
+
+uint16_t engine_uplink_in_use(const struct engine *e)
+{
+	return e->uplink;
 }
 
 /* --- life ------------------------------------------------------------------------------ */

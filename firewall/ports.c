@@ -116,20 +116,6 @@ static void tap_ready(void *arg, uint64_t now_ms)
 	daemon_port_event(at->daemon, at->port, PORT_EVENT_LINK_DOWN);
 }
 
-/* The newest uplink is the one in use; an older one stays known. */
-static void choose_uplink(struct daemon *d)
-{
-	d->uplink = PORT_NONE;
-	for (uint16_t i = 0; i < ENGINE_IFACE_MAX; i++) {
-		struct port *port = d->attachments[i].port;
-
-		if (port == NULL || port->role != PORT_ROLE_UPLINK)
-			continue;
-		if (d->uplink == PORT_NONE || (port->link && !d->attachments[d->uplink].port->link))
-			d->uplink = i;
-	}
-}
-
 static int port_added(struct daemon *d, struct port *port)
 {
 	struct attachment *at;
@@ -212,7 +198,7 @@ void daemon_port_event(void *arg, struct port *port, enum port_event event)
 		log_msg(LOG_LEVEL_INFO, "%s: removed", port->name);
 		break;
 	}
-	choose_uplink(d);
+	d->uplink = engine_uplink_in_use(d->engine);
 }
 
 /* A client's MAC that --tap leaves out is the TAP's own: the kernel is the client. */

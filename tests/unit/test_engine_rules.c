@@ -285,6 +285,36 @@ static void test_uplink(void)
 	is_dropped(DROP_NO_IFACE);
 }
 
+/* Two at a time, as in the middle of a netvm switch: one serves, and stays. */
+static void test_two_uplinks(void)
+{
+	struct engine_iface i = { .kind = IFACE_UPLINK, .mtu = 1500 };
+
+	test_case("section9_two_uplinks");
+	start();
+	lab_rules(&lab, C1, "accept", NULL);
+	memcpy(i.mac, lab_mac[0], 6);
+	i.ip4 = lab_to_addr(OUR);
+	i.gateway4 = lab_to_addr(GW);
+	CHECK_INT(engine_uplink_in_use(lab.e), UP);
+	CHECK_INT(engine_iface_set(lab.e, 9, &i), 0);
+	engine_iface_link(lab.e, 9, true);
+	CHECK_INT(engine_uplink_in_use(lab.e), UP);
+	s = pass(1, C1, WEB, 6, 1, 80, T_SYN);
+	forwarded(OUR, WEB, UP);
+	engine_iface_link(lab.e, UP, false);
+	CHECK_INT(engine_uplink_in_use(lab.e), 9);
+	engine_iface_link(lab.e, UP, true); /* back, but not better */
+	CHECK_INT(engine_uplink_in_use(lab.e), 9);
+	s = pass(1, C1, WEB, 6, 1, 80, T_SYN);
+	forwarded(OUR, WEB, 9);
+	engine_iface_clear(lab.e, 9);
+	CHECK_INT(engine_uplink_in_use(lab.e), UP);
+	engine_iface_clear(lab.e, UP);
+	CHECK_INT(engine_uplink_in_use(lab.e), PORT_NONE);
+	engine_check(lab.e);
+}
+
 static void test_self(void)
 {
 	struct engine_iface i = { .kind = IFACE_SELF, .mtu = 1500 };
@@ -681,6 +711,7 @@ int main(void)
 	test_twins();
 	test_removal();
 	test_uplink();
+	test_two_uplinks();
 	test_self();
 	test_rules();
 	test_epoch();
