@@ -342,7 +342,7 @@ int daemon_run(struct daemon *d)
 	bool more = false;
 
 	while (!d->stop) {
-		uint64_t wait;
+		uint64_t until;
 		uint32_t flows = engine_stats(d->engine)->flows_active;
 		int n;
 
@@ -350,10 +350,10 @@ int daemon_run(struct daemon *d)
 			forward_tick(d->forward, now_us);
 			next_tick = now_us / 1000 + (flows > 0 ? TICK_ACTIVE_MS : TICK_IDLE_MS);
 		}
-		wait = next_tick - now_us / 1000;
-		if (forward_waiting(d->forward) && wait > WAITING_POLL_MS)
-			wait = WAITING_POLL_MS;
-		n = loop_run_once(d->loop, more ? 0 : wait, &now_us);
+		until = next_tick;
+		if (forward_waiting(d->forward) && until > now_us / 1000 + WAITING_POLL_MS)
+			until = now_us / 1000 + WAITING_POLL_MS;
+		n = loop_run_once(d->loop, more ? 0 : until, &now_us);
 		if (n < 0)
 			return start_said(n, "epoll");
 		d->wakeups += !more;

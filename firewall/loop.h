@@ -42,13 +42,13 @@ void loop_remove(struct loop *l, struct loop_watch *w);
 
 /**
  * loop_run_once() - wait until something is ready, and do it
- * @max_wait_ms:	longest sleep; 0: look, don't wait
+ * @until_ms:	sleep until then at most (CLOCK_BOOTTIME); 0: look, don't wait
  * @now_us:		in: the time; out: the time after the sleep. The clock is read
  *			once: where it is a system call it costs as much as the wait
  *
  * Return: number of callbacks, or -errno when epoll itself failed.
  */
-int loop_run_once(struct loop *l, uint64_t max_wait_ms, uint64_t *now_us);
+int loop_run_once(struct loop *l, uint64_t until_ms, uint64_t *now_us);
 
 /** loop_now_us() - CLOCK_BOOTTIME in microseconds */
 uint64_t loop_now_us(void);
