@@ -602,6 +602,7 @@ static uint64_t replaced(struct vif *v)
 static uint64_t closed(struct vif *v, enum fe_class fe, bool online, uint64_t now_ms)
 {
 	struct xen *x = v->env->xen;
+	int ret;
 
 	if (online) {
 		/* a guest's own close keeps it: 6 -> 2 may follow */
@@ -619,8 +620,10 @@ static uint64_t closed(struct vif *v, enum fe_class fe, bool online, uint64_t no
 		v->remove_at_ms = now_ms + VIF_REMOVE_MS;
 	if (now_ms < v->remove_at_ms)
 		return v->remove_at_ms;
-	if (x->ops->store_rm(x, 0, v->be) == -EACCES) {
-		/* not ours to remove: the toolstack will */
+	ret = x->ops->store_rm(x, 0, v->be);
+	if (ret && ret != -ENOENT) {
+		/* again: libxl waits 10 s for it. EACCES: not ours to remove, the
+		 * toolstack will */
 		v->remove_at_ms = now_ms + VIF_REMOVE_MS;
 		return v->remove_at_ms;
 	}

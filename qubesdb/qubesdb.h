@@ -14,7 +14,8 @@
  *   synced   the first full copy is there (again after each reconnect)
  *   commit   the base key of a source was written: its subtree, as it stands
  *            at that moment, is in force from now on. After a (re)sync, once
- *            for each source that counts as committed.
+ *            for each source that counts as committed and was not told of
+ *            before as it stands now.
  *   gone     a source that had been committed is missing after a resync
  *            (file: its keys left the file)
  *   changed  any key outside /qubes-firewall/ was written or removed; after a

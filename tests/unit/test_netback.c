@@ -459,6 +459,18 @@ static void test_removed_under_us(void)
 {
 	struct front fr;
 
+	test_case("a removal that xenstore refused is tried again");
+	begin();
+	rig_plug(&r, &fr, 5, NULL);
+	front_detach(&fr);
+	linux_follows(&fr);
+	fake_fail(r.f, FAKE_STORE_RM, 1, 2, -EIO);
+	rig_wait(&r, 8000);
+	CHECK(!fake_store_has(r.f, fr.be));
+	CHECK_INT(r.removed, 1);
+	check_base_line();
+	end();
+
 	test_case("the toolstack removes our directory by force");
 	begin();
 	rig_plug(&r, &fr, 5, NULL);
