@@ -33,6 +33,7 @@
 #define EVTCHN_SLOTS 1024	/* a power of two; 272 are used at most */
 #define STORE_EVENTS_MAX 4096	/* drained in one call: the loop has other work too */
 #define EVENTS_MAX 1024
+#define SCAN_RETRY_MS 100 /* after a list that xenstore refused */
 
 struct device {
 	struct port *port; /* NULL: free */
@@ -317,7 +318,16 @@ static bool parse_id(const char *text, const char **end, uint16_t *id)
 struct scan {
 	struct netback *nb;
 	uint16_t domid;
+	bool failed; /* not all was seen */
 };
+
+/* A directory that is not there holds no device; other failures say nothing. */
+static bool list(struct xen *x, const char *path, void (*fn)(void *arg, const char *name), void *arg)
+{
+	int ret = x->ops->store_list(x, 0, path, fn, arg);
+
+	return ret == 0 || ret == -ENOENT || ret == -EACCES;
+}
 
 static void scan_vif(void *arg, const char *name)
 {
@@ -337,7 +347,7 @@ static void scan_domain(void *arg, const char *name)
 	if (!parse_id(name, NULL, &s->domid))
 		return;
 	snprintf(path, sizeof(path), "backend/vif/%u", s->domid);
-	(void)x->ops->store_list(x, 0, path, scan_vif, s);
+	s->failed |= !list(x, path, scan_vif, s);
 }
 
 static void scan_uplink(void *arg, const char *name)
@@ -349,17 +359,16 @@ static void scan_uplink(void *arg, const char *name)
 		device_new(nb, PORT_UPLINK, 0, devid);
 }
 
-/* A directory that is not there holds no device. */
 static void scan(struct netback *nb)
 {
 	struct xen *x = nb->env.xen;
 	struct scan s = {.nb = nb};
 
 	if (nb->scan_vifs)
-		(void)x->ops->store_list(x, 0, "backend/vif", scan_domain, &s);
+		s.failed = !list(x, "backend/vif", scan_domain, &s) || s.failed;
+	nb->scan_vifs = s.failed;
 	if (nb->scan_uplinks)
-		(void)x->ops->store_list(x, 0, "device/vif", scan_uplink, nb);
-	nb->scan_vifs = nb->scan_uplinks = false;
+		nb->scan_uplinks = !list(x, "device/vif", scan_uplink, nb);
 }
 
 /* --- watch events ------------------------------------------------------------------------- */
@@ -465,7 +474,9 @@ uint64_t netback_poll_store(struct netback *nb, uint64_t now_ms)
 		else if (d->port && d->deadline_ms < next)
 			next = d->deadline_ms;
 	}
-	if (drained == STORE_EVENTS_MAX || nb->scan_vifs)
+	if ((nb->scan_vifs || nb->scan_uplinks) && next > now_ms + SCAN_RETRY_MS)
+		next = now_ms + SCAN_RETRY_MS;
+	if (drained == STORE_EVENTS_MAX)
 		next = now_ms;
 	nb->deadline_ms = next;
 	return next;

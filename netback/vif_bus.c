@@ -67,6 +67,7 @@
 #define VIF_RX_POLL_MS 30  /* refill of a frontend without feature-rx-notify */
 #define VIF_TX_TRIES 16    /* of a transaction, before a pause */
 #define VIF_RETRY_MS 100
+#define VIF_LOOK_MS 1000   /* at a directory that is not complete, or made no sense */
 #define VIF_STEPS_MAX 12   /* transitions in one step: the longest walk is 4-5-6-2 */
 #define VIF_REOPENS 30     /* 6->2 in one window: rules 14 and 20 of hostile-peers.md */
 #define VIF_WINDOW_MS 60000
@@ -679,7 +680,7 @@ uint64_t vif_step(struct port *port, uint64_t now_ms)
 		if (v->known && state == XB_INITIALISING && v->stored != XB_INITIALISING)
 			return replaced(v);
 		if (!v->known && !become_known(v, state))
-			return UINT64_MAX;
+			return v->gone ? UINT64_MAX : now_ms + VIF_LOOK_MS;
 		if (state != v->stored)
 			adopt(v, state, now_ms);
 		(void)read_be(v, 0, "online", &online);
