@@ -655,6 +655,7 @@ static void test_faults(void)
 			fake_fail(r.f, ops[i].op, nth, 1, ops[i].err);
 			front_plug(&fr, r.f, 5, 0, "10.137.0.9");
 			rig_wait(&r, 1500); /* nobody reminds us of what was refused */
+			CHECK_INT(front_be_state(&fr), 2);
 			front_connect(&fr, NULL);
 			rig_wait(&r, 500);
 			front_detach(&fr);
