@@ -273,6 +273,15 @@ detach()
 	}
 }
 
+# attach_again N: after a detach. Linux' netfront, while it still removes the old
+# device, reads the state of a backend that has come at the same path as that of
+# the old one, waits for it to close and loses the new device, with any backend.
+attach_again()
+{
+	wait_for 10 guest "app$1" '! test -e /sys/class/net/eth0' || fail 'the guest keeps eth0' || return 1
+	within 5000 attach "$1"
+}
+
 attach()
 {
 	# shellcheck disable=SC2046 # words
@@ -294,7 +303,7 @@ reattach_cycles()
 		backend_gone "$id" || fail "the backend directory is still there" || return 1
 		[ -z "$(client_field 2 name)" ] || fail 'still in the status' || return 1
 		# As in Qubes: the vif first, then the rules.
-		within 5000 attach 2 && rules 2 action=accept || return 1
+		attach_again 2 && rules 2 action=accept || return 1
 		wait_for 10 guest app2 "ping -c 1 -W 1 $NET" || fail "cycle $i: no traffic" || return 1
 	done
 }
@@ -302,8 +311,8 @@ reattach_cycles()
 # Its rules go with its last vif: nothing passes before the next commit.
 policy_forgotten()
 {
-	within 5000 detach app2 && within 5000 attach 2 || return 1
-	wait_for 10 guest app2 'ip route | grep -q default' || return 1
+	within 5000 detach app2 && attach_again 2 || return 1
+	wait_for 10 guest app2 'ip route | grep -q default' || fail 'no eth0 came' || return 1
 	expect app2 timeout tcp $NET 7000 1500 || return 1
 	rules 2 action=accept && expect app2 ok tcp $NET 7000
 }
@@ -391,9 +400,9 @@ late_backend()
 	wait $! || fail "$(cat /run/lab/late.txt)" || return 1
 	wait_ready app3 || return 1
 	wait_for 10 guest app3 "ping -c 1 -W 1 $NET" || fail "$(fw_status '[.uplink, .clients]')" || return 1
-	within 5000 detach app1 && within 5000 attach 1 || return 1
+	within 5000 detach app1 && attach_again 1 || return 1
 	rules 1 action=accept || return 1
-	wait_for 10 guest app1 "ping -c 1 -W 1 $NET"
+	wait_for 10 guest app1 "ping -c 1 -W 1 $NET" || fail 'app1 has no traffic after a re-attach'
 }
 
 rules_written()
