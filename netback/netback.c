@@ -322,7 +322,8 @@ struct scan {
 };
 
 /* A directory that is not there holds no device; other failures say nothing. */
-static bool list(struct xen *x, const char *path, void (*fn)(void *arg, const char *name), void *arg)
+static bool list(struct xen *x, const char *path, void (*fn)(void *arg, const char *name),
+		 void *arg)
 {
 	int ret = x->ops->store_list(x, 0, path, fn, arg);
 
