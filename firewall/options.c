@@ -2,6 +2,7 @@
 #include "firewall/options.h"
 
 #include "firewall/log.h"
+#include "netback/netback.h"
 #include "rules/addr.h"
 
 #include <errno.h>
@@ -49,20 +50,6 @@ static enum options_result complain(const char *fmt, ...)
 	return OPTIONS_EXIT_USAGE;
 }
 
-static int parse_mac(const char *text, uint8_t mac[6])
-{
-	unsigned int b[6];
-	char end;
-
-	if (strlen(text) != 17 ||
-	    sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
-		   &end) != 6)
-		return -EINVAL;
-	for (int i = 0; i < 6; i++)
-		mac[i] = (uint8_t)b[i];
-	return (mac[0] & 1) ? -EINVAL : 0;
-}
-
 static int parse_u32(const char *text, uint32_t min, uint32_t max, uint32_t *out)
 {
 	char *end;
@@ -83,8 +70,8 @@ static enum options_result tap_field(struct tap_option *tap, const char *key, co
 				     struct addr *ip, struct addr *ip6)
 {
 	if (strcmp(key, "mac") == 0) {
-		if (parse_mac(value, tap->mac) != 0)
-			return complain("--tap %s: mac: \"%s\" is not a unicast MAC address",
+		if (netback_parse_mac(value, tap->mac) != 0)
+			return complain("--tap %s: mac: \"%s\" is not the MAC address of a station",
 					tap->device, value);
 		tap->has_mac = true;
 		return OPTIONS_RUN;

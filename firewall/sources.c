@@ -175,7 +175,7 @@ static void block_malformed(struct sources *s, struct source *src)
 	(void)enforce(s, src, policy);
 }
 
-static void compile(struct sources *s, struct source *src)
+static bool compile(struct sources *s, struct source *src)
 {
 	struct policy *policy = NULL;
 	char text[ADDR_STRLEN];
@@ -185,7 +185,7 @@ static void compile(struct sources *s, struct source *src)
 			addr_format(&src->addr, text));
 		policy = NULL;
 	}
-	(void)enforce(s, src, policy);
+	return enforce(s, src, policy) && policy != NULL;
 }
 
 /*
@@ -244,9 +244,9 @@ void sources_commit(struct sources *s, struct qubesdb *db, const char *text,
 		ruleset_free(&src->rules);
 		src->rules = parsed;
 		src->state = SOURCE_ACTIVE;
-		compile(s, src);
-		log_msg(LOG_LEVEL_INFO, "source %s: %zu rules in force", text,
-			ruleset_count(src->rules));
+		if (compile(s, src))
+			log_msg(LOG_LEVEL_INFO, "source %s: %zu rules in force", text,
+				ruleset_count(src->rules));
 	} else {
 		if (err == -ENOMEM)
 			src->err = (struct rule_error){.text = "no memory for its rules"};
@@ -279,7 +279,7 @@ void sources_recompile(struct sources *s)
 {
 	for (size_t i = 0; i < s->count; i++)
 		if (s->list[i].state == SOURCE_ACTIVE)
-			compile(s, &s->list[i]);
+			(void)compile(s, &s->list[i]); /* it has said why not */
 }
 
 void sources_attach(struct sources *s, const struct addr *addr)

@@ -52,6 +52,15 @@ uint64_t netback_deadline(const struct netback *nb);
 /** netback_poll_events() - drain pending event channels into port->ready */
 void netback_poll_events(struct netback *nb);
 
+/**
+ * netback_parse_mac() - read exactly "xx:xx:xx:xx:xx:xx"
+ * @mac:	unchanged on failure
+ *
+ * Return: 0, or -EINVAL also for an address that no single station has: group
+ * addresses and all zeros.
+ */
+int netback_parse_mac(const char *text, uint8_t mac[6]);
+
 /* --- ports that are not Xen devices ------------------------------------ */
 
 /**

@@ -85,36 +85,6 @@ void uplink_bus_read(struct uplink *u, struct uplink_nodes *n)
 	n->online = look(u, n, n->backend, "online", 1) != 0;
 }
 
-static int hex(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	if (c >= 'A' && c <= 'F')
-		return c - 'A' + 10;
-	return -1;
-}
-
-/* Exactly xx:xx:xx:xx:xx:xx, and an address that one station can have. */
-static int parse_mac(const char *text, uint8_t mac[6])
-{
-	uint8_t got[6];
-	unsigned int i;
-
-	for (i = 0; i < 6; i++, text += 3) {
-		int hi = hex(text[0]), lo = hi < 0 ? -1 : hex(text[1]);
-
-		if (lo < 0 || text[2] != (i < 5 ? ':' : '\0'))
-			return -EINVAL;
-		got[i] = (uint8_t)(hi << 4 | lo);
-	}
-	if ((got[0] & 1) || !(got[0] | got[1] | got[2] | got[3] | got[4] | got[5]))
-		return -EINVAL;
-	memcpy(mac, got, 6);
-	return 0;
-}
-
 int uplink_bus_identity(struct uplink *u)
 {
 	uint32_t mtu;
@@ -122,7 +92,7 @@ int uplink_bus_identity(struct uplink *u)
 	int err = read_text(u, u->front, "mac", text, sizeof(text));
 
 	if (!err)
-		err = parse_mac(text, u->port.mac);
+		err = netback_parse_mac(text, u->port.mac);
 	if (err)
 		return err;
 	u->port.mtu = 1500;

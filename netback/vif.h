@@ -32,7 +32,6 @@ struct vif_sent {
 struct vif_features {
 	bool sg, gso4, gso6;
 	bool csum4, csum6; /* takes a partial checksum */
-	bool rx_notify;	   /* kicks when it posts buffers we wait for */
 };
 
 struct vif {

@@ -64,7 +64,6 @@
 #define VIF_VISIBLE_MS 100 /* how long 2 stands when the frontend is ahead of us */
 #define VIF_ORPHAN_MS 30000 /* a closed vif without frontend that dom0 forgot */
 #define VIF_STATE_BAD UINT32_MAX /* text in our state node that is no number */
-#define VIF_RX_POLL_MS 30  /* refill of a frontend without feature-rx-notify */
 #define VIF_TX_TRIES 16    /* of a transaction, before a pause */
 #define VIF_RETRY_MS 100
 #define VIF_LOOK_MS 1000   /* at a directory that is not complete, or made no sense */
@@ -305,7 +304,6 @@ static void read_features(struct vif *v)
 	f->gso6 = f->sg && fe_flag(v, "feature-gso-tcpv6");
 	f->csum4 = !fe_flag(v, "feature-no-csum-offload");
 	f->csum6 = fe_flag(v, "feature-ipv6-csum-offload");
-	f->rx_notify = fe_flag(v, "feature-rx-notify");
 }
 
 static const char *connect_pieces(struct vif *v)
@@ -374,30 +372,6 @@ static int go_live(struct vif *v)
 }
 
 /* --- becoming known ---------------------------------------------------------------------- */
-static bool parse_mac(const char *text, uint8_t mac[6])
-{
-	for (int i = 0; i < 6; i++) {
-		unsigned int value = 0;
-
-		for (int k = 0; k < 2; k++, text++) {
-			char c = *text;
-
-			if (c >= '0' && c <= '9')
-				value = value * 16 + (unsigned int)(c - '0');
-			else if (c >= 'a' && c <= 'f')
-				value = value * 16 + (unsigned int)(c - 'a' + 10);
-			else if (c >= 'A' && c <= 'F')
-				value = value * 16 + (unsigned int)(c - 'A' + 10);
-			else
-				return false;
-		}
-		mac[i] = (uint8_t)value;
-		if (*text++ != (i < 5 ? ':' : '\0'))
-			return false;
-	}
-	return true;
-}
-
 static int read_text(struct vif *v, const char *name, char *buf, size_t size)
 {
 	char path[VIF_PATH_MAX + 40];
@@ -425,7 +399,7 @@ static int identify(struct vif *v)
 	snprintf(home, sizeof(home), "/local/domain/%u/", port->domid);
 	if (id != port->domid || strncmp(v->fe, home, strlen(home)) != 0)
 		return -EINVAL; /* hp_115_foreign_paths */
-	if (!parse_mac(mac, port->mac))
+	if (netback_parse_mac(mac, port->mac))
 		return -EINVAL;
 	if (read_text(v, "ip", port->ip, sizeof(port->ip)))
 		port->ip[0] = '\0';
@@ -633,16 +607,12 @@ static uint64_t closed(struct vif *v, enum fe_class fe, bool online, uint64_t no
 	return UINT64_MAX;
 }
 
-static uint64_t idle_deadline(struct vif *v, enum fe_class fe, uint64_t now_ms)
+static uint64_t idle_deadline(const struct vif *v, enum fe_class fe)
 {
 	if (v->state == XB_CLOSING)
 		return v->close_by_ms;
 	if (v->state == XB_INIT_WAIT && fe == FE_CONNECTED)
 		return v->connect_at_ms;
-	if (v->connected && v->port.tx_blocked && !v->features.rx_notify) {
-		v->port.ready = true; /* look for buffers without an event */
-		return now_ms + VIF_RX_POLL_MS;
-	}
 	return UINT64_MAX;
 }
 
@@ -689,7 +659,7 @@ uint64_t vif_step(struct port *port, uint64_t now_ms)
 		v->fe_seen = fe;
 		if (a == STAY || a == AWAIT_CLOSE)
 			return v->state == XB_CLOSED ? closed(v, fe, online == 1, now_ms)
-						     : idle_deadline(v, fe, now_ms);
+						     : idle_deadline(v, fe);
 		ret = act(v, a, fe, now_ms);
 		if (ret == -ENOENT)
 			return vanished(v);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static int parse_u32(const char *text, uint32_t *value)
 {
@@ -59,6 +60,34 @@ int xenbus_printf(struct xen *x, uint32_t t, const char *path, const char *fmt, 
 	if (n < 0 || (size_t)n >= sizeof(value))
 		return -E2BIG;
 	return x->ops->store_write(x, t, path, value);
+}
+
+static int hex(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+int netback_parse_mac(const char *text, uint8_t mac[6])
+{
+	uint8_t got[6];
+
+	for (unsigned int i = 0; i < 6; i++, text += 3) {
+		int hi = hex(text[0]), lo = hi < 0 ? -1 : hex(text[1]);
+
+		if (lo < 0 || text[2] != (i < 5 ? ':' : '\0'))
+			return -EINVAL;
+		got[i] = (uint8_t)(hi << 4 | lo);
+	}
+	if ((got[0] & 1) || !(got[0] | got[1] | got[2] | got[3] | got[4] | got[5]))
+		return -EINVAL;
+	memcpy(mac, got, sizeof(got));
+	return 0;
 }
 
 /** xenbus_state_name() - for log lines and status; "?" for what is no state */

@@ -40,9 +40,9 @@ show()
 counted=
 mkdir -p "$out"
 rm -f "$out"/*.log "$out"/*.txt "$out"/*.pcap
-nice -n 5 make -s -j2 BUILD="$BUILD" all "$BUILD"/xen/{peer,qubesdb-server,qubesdb-cmd,qvm-firewall} ||
+nice -n 5 make -s -j2 BUILD="$BUILD" all appliance "$BUILD"/xen/{peer,qubesdb-server,qubesdb-cmd,qvm-firewall} ||
 	bail 'build'
-"$here/build-images.sh" "$BUILD/lab" "$BUILD" || bail 'build-images'
+LAB_APPLIANCE=$BUILD/appliance "$here/build-images.sh" "$BUILD/lab" "$BUILD" || bail 'build-images'
 lab_trap
 lab_boot "$BUILD/lab" "$out" "$here/scenarios.sh" "$limit" "${LAB_MODE:-count}" "${LAB_WORDS:-}"
 lab_follow show || bail "the lab ended before its scenarios did (limit $limit s); see $out/console.log"

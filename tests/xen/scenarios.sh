@@ -464,5 +464,9 @@ check 'qubesdb_link_was_legal' no_qubesdb_violation
 check 'daemon_killed_nothing_forwarded' daemon_killed
 check '100_late_backend' late_backend
 check 'orderly_stop_nothing_forwarded' orderly_stop
+# The image of `make appliance`, which run.sh puts there.
+# shellcheck source=tests/xen/appliance.sh
+. /lab/appliance/appliance.sh
+appliance_checks
 [ "$failed" = 0 ] || send_evidence
 report "@count $passed $failed"
