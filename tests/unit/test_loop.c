@@ -25,7 +25,8 @@ static void count(void *arg, uint64_t now_ms)
 
 static struct loop_watch watch_of(int fd, struct loop_watch *self)
 {
-	return (struct loop_watch){.fd = fd, .deadline_ms = UINT64_MAX, .ready = count, .arg = self};
+	return (struct loop_watch){
+		.fd = fd, .deadline_ms = UINT64_MAX, .ready = count, .arg = self};
 }
 
 static int run(uint64_t wait_ms, uint64_t *took_ms)
