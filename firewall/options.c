@@ -174,6 +174,9 @@ static enum options_result parse_one(struct options *o, int opt, char *arg)
 		o->self_device = arg != NULL ? arg : "rf-self";
 		return OPTIONS_RUN;
 	case OPT_CONTROL:
+		/* an empty path would be an abstract socket, open to every user */
+		if (*arg == '\0')
+			return complain("--control: needs a path");
 		o->control = arg;
 		return OPTIONS_RUN;
 	case OPT_FLOWS:

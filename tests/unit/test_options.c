@@ -45,7 +45,7 @@ int main(void)
 		"--tap client=a-name-of-16-chr,ip=10.0.0.1",
 		"--flows 0", "--flows 1023", "--flows 1048577", "--flows -1", "--flows 12x",
 		"--flows",
-		"--spin-us 1001", "--spin-us +1", "--log-level loud", "--qubesdb",
+		"--spin-us 1001", "--spin-us +1", "--log-level loud", "--qubesdb", "--control=",
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
