@@ -22,6 +22,7 @@
 #define TICK_ACTIVE_MS	100  /* flows age this often while there is traffic */
 #define TICK_IDLE_MS	1000
 #define TURNS_PER_ROUND 64   /* then control work gets a look in, even under load */
+#define WAITING_LOG_MS	3000 /* without rules for so long: say why */
 #define WAITING_POLL_MS 5    /* a receiver without feature-rx-notify gives no event */
 
 /* --- QubesDB ------------------------------------------------------------- */
@@ -37,7 +38,8 @@ static void on_commit(void *arg, const char *source, const struct qubesdb_pair *
 {
 	struct daemon *d = arg;
 
-	sources_commit(d->sources, d->db, source, pairs, n);
+	/* with -n nothing comes into force, so nothing is reported as handled */
+	sources_commit(d->sources, d->options->check_only ? NULL : d->db, source, pairs, n);
 }
 
 static void on_gone(void *arg, const char *source)
@@ -364,6 +366,11 @@ int daemon_run(struct daemon *d)
 			qubesdb_refresh(d->db);
 			process_db(d, d->now_ms);
 			sources_recompile(d->sources);
+		}
+		if (!d->synced && !d->waiting && d->now_ms - d->started_ms >= WAITING_LOG_MS) {
+			d->waiting = true;
+			log_msg(LOG_LEVEL_WARNING, "QubesDB: still not there: %s; all clients are blocked",
+				qubesdb_reason(d->db));
 		}
 		if (d->synced && !d->ready) {
 			d->ready = true;

@@ -48,7 +48,7 @@ struct daemon {
 	struct policy_env env;
 	uint16_t uplink; /* index of the port in use, or PORT_NONE */
 	uint64_t started_ms, now_ms, wakeups;
-	bool synced, ready, stop, reload, reconfigure;
+	bool synced, ready, waiting, stop, reload, reconfigure;
 
 	struct loop_watch db_watch, store_watch, event_watch, signal_watch;
 };

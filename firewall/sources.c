@@ -112,6 +112,7 @@ static void forget(struct sources *s, struct source *src)
 static bool make_room(struct sources *s)
 {
 	struct source *oldest = NULL;
+	char text[ADDR_STRLEN];
 
 	if (s->count < ENGINE_SOURCE_MAX)
 		return true;
@@ -121,6 +122,8 @@ static bool make_room(struct sources *s)
 			oldest = &s->list[i];
 	if (oldest == NULL)
 		return false;
+	log_msg(LOG_LEVEL_WARNING, "source %s: forgotten until its next commit, more than %d sources",
+		addr_format(&oldest->addr, text), ENGINE_SOURCE_MAX);
 	forget(s, oldest);
 	return true;
 }

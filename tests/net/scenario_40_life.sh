@@ -77,6 +77,7 @@ check_only() {
 	db_text >"$DIR/n.db"
 	out=$(fw "$DAEMON_BIN" -n --qubesdb "file:$DIR/n.db" 2>/dev/null)
 	is "status" $? 0
+	check "nothing is reported as handled" test ! -e "$DIR/n.db.out"
 	is "the rule" "$out" "*10.137.0.5*192.0.2.1*80*"
 	rules 1 "action=accept dst4=$SERVER/33"
 	db_text >"$DIR/n.db"
@@ -85,6 +86,20 @@ check_only() {
 	is "the problem" "$out" "*10.137.0.5*"
 }
 scenario check_only check_only
+
+# A key that should be an address and is none: said, and as good as absent (Q13)
+bad_address() {
+	rules 1 "action=accept"
+	db_text | sed 's#^/qubes-ip = .*#/qubes-ip = 999.1.1.1#' >"$DB.new"
+	mv "$DB.new" "$DB"
+	wait_for 5 grep -q '/qubes-ip: "999.1.1.1" is not an IPv4 address' "$DIR/daemon.log" ||
+		complain "the log does not name it"
+	is "without an address of our own" "$(c1 "$PEER" probe -t 700 tcp $SERVER 80)" "error E* *"
+	db_write
+	wait_for 5 c1 "$PEER" probe tcp $SERVER 80
+	is "with a good one again" "$(c1 "$PEER" probe tcp $SERVER 80)" "ok *"
+}
+scenario bad_address bad_address
 
 # The kernel of the firewall itself may ask the DNS servers, and nothing else
 self() {
@@ -202,6 +217,8 @@ socket_qubesdb() {
 	is "a client" "$(c1 "$PEER" probe -t 300 udp $SERVER 9000)" "timeout *"
 	is "its TCP" "$(c1 "$PEER" probe -t 500 tcp $SERVER 80)" "timeout *"
 	check "it is not ready" sh -c "! grep -q 'ringfenced: ready' '$DIR/daemon.log'"
+	wait_for 6 grep -q 'QubesDB: still not there: .*clients are blocked' "$DIR/daemon.log" ||
+		complain "the log does not say what it waits for"
 	# QubesDB comes.
 	qdb_start --load "$DIR/socket.db"
 	ms=$(wall_ms)
