@@ -369,7 +369,8 @@ int daemon_run(struct daemon *d)
 		}
 		if (!d->synced && !d->waiting && d->now_ms - d->started_ms >= WAITING_LOG_MS) {
 			d->waiting = true;
-			log_msg(LOG_LEVEL_WARNING, "QubesDB: still not there: %s; all clients are blocked",
+			log_msg(LOG_LEVEL_WARNING,
+				"QubesDB: still not there: %s; all clients are blocked",
 				qubesdb_reason(d->db));
 		}
 		if (d->synced && !d->ready) {

@@ -122,7 +122,8 @@ static bool make_room(struct sources *s)
 			oldest = &s->list[i];
 	if (oldest == NULL)
 		return false;
-	log_msg(LOG_LEVEL_WARNING, "source %s: forgotten until its next commit, more than %d sources",
+	log_msg(LOG_LEVEL_WARNING,
+		"source %s: forgotten until its next commit, more than %d sources",
 		addr_format(&oldest->addr, text), ENGINE_SOURCE_MAX);
 	forget(s, oldest);
 	return true;
