@@ -66,8 +66,9 @@ struct port_ops {
 	 *
 	 * Return: 0: room is reserved, the data is there when @batch has run.
 	 * -EAGAIN: no room now; the caller may keep the frame and try again
-	 * when tx_ready() or the next event says so. Other -errno: this peer
-	 * can never take it (counted in tx_dropped).
+	 * at the next event, and at intervals: a peer may free room without
+	 * one. Other -errno: this peer can never take it (counted in
+	 * tx_dropped).
 	 */
 	int (*tx)(struct port *port, struct frame *frame,
 		  struct copy_batch *batch);
