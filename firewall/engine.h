@@ -13,12 +13,14 @@
 #define FIREWALL_ENGINE_H
 
 #include "firewall/drop.h"
+#include "firewall/flow.h"
 #include "netback/frame.h"
 #include "rules/rules.h"
 
 #define ENGINE_IFACE_MAX 160  /* 128 vifs, uplinks, taps, self */
 #define ENGINE_SOURCE_MAX 512 /* committed sources, both families */
-#define ENGINE_DNS_MAX 4
+#define ENGINE_DNS_MAX 2
+#define ENGINE_CONNECTED_MAX 400 /* /connected-ips and -ips6: one QubesDB value each */
 
 struct engine;
 
@@ -26,6 +28,10 @@ struct engine_config {
 	uint32_t flow_max;   /* flows, a power of two; 0: 65536 */
 	uint8_t hash_key[16]; /* secret; from getrandom() */
 	uint8_t rng_seed[32]; /* for port choice; from getrandom() */
+	uint32_t timeout_s[FLOW_TIMERS]; /* packets.md 2.4; 0: the default */
+	bool pass_ip_options;	 /* P5: instead of dropping the packet */
+	bool no_mss_clamp;	 /* 2.3 */
+	bool no_inbound_refresh; /* U2: only the client keeps a UDP flow alive */
 };
 
 /** An instant: what the loop read once for this turn. */
@@ -41,13 +47,45 @@ struct engine_iface {
 	struct addr ip4;  /* client: its real address; uplink: ours; or none */
 	struct addr ip6;
 	struct addr gateway4; /* uplink: next hop; client: as it sees us */
-	struct addr gateway6;
+	struct addr gateway6; /* a client without one has no IPv6 */
+	/* Q11: the address a client with net.fake-ip believes to have; none: ip4.
+	 * gateway4 is then its visible gateway, and it has no IPv6 */
+	struct addr visible4;
 	uint16_t mtu;
 };
 
+/** A virtual DNS server as clients know it, and the one it stands for. */
+struct engine_dns {
+	struct addr virt, real; /* IPv4; real: none: dropped */
+};
+
+/** What a source may have beyond its rules. */
+struct engine_source_options {
+	uint32_t max_flows; /* N4; 0: its fair share */
+	bool eim;	    /* endpoint-independent mapping of TCP and UDP */
+	bool quiet;	    /* nothing of it is logged */
+};
+
+/** A first packet that did not pass, for the log. */
+struct engine_log {
+	struct addr src, dst; /* src: the source's real address; dst: as sent */
+	uint8_t proto, icmp_type;
+	uint16_t dport;	   /* host order; for TCP and UDP */
+	enum drop_reason reason;
+	uint32_t rule;	     /* for DROP_REJECTED: RULE_INDEX_* or an index */
+	uint32_t suppressed; /* of this source, since its last entry */
+};
+
 struct engine_stats {
+	/*
+	 * Every packet that was judged is counted once: in forwarded, in replied
+	 * (with reason NONE) or by the reason of its drop. Packets are the frames
+	 * that came in and the datagrams put together from fragments (assembled);
+	 * a frame whose bytes were taken, as a fragment's are, is a drop of NONE.
+	 */
 	uint64_t drops[DROP_REASON_MAX]; /* by reason */
-	uint64_t forwarded, replied;
+	uint64_t forwarded, replied, assembled;
+	uint64_t emitted; /* frames handed out by engine_take() */
 	uint64_t flows_created, flows_expired, flows_denied; /* denied: by epoch */
 	uint32_t flows_active, flow_max;
 	uint32_t bytes_per_flow; /* entry and its share of the buckets */
@@ -103,31 +141,83 @@ int engine_source_set(struct engine *e, const struct addr *addr,
 /** engine_source_forget() - policy and flows of the source end */
 void engine_source_forget(struct engine *e, const struct addr *addr);
 
+/** engine_source_options() - of a source that is known; -ENOENT otherwise */
+int engine_source_options(struct engine *e, const struct addr *addr,
+			  const struct engine_source_options *options);
+
 bool engine_source_info(const struct engine *e, const struct addr *addr,
 			struct engine_source_info *info);
 /** engine_source_hits() - first packets decided by rule @index or RULE_INDEX_* */
 uint64_t engine_source_hits(const struct engine *e, const struct addr *addr,
 			    uint32_t index);
 
+/* --- surroundings --------------------------------------------------------- */
+
+/**
+ * engine_set_dns() - what packets to a virtual DNS server, port 53, are sent to
+ *
+ * Flows that were translated otherwise end at their next packet. At most
+ * ENGINE_DNS_MAX; a server that stands for itself need not be listed.
+ */
+void engine_set_dns(struct engine *e, const struct engine_dns *map, size_t n);
+
+/**
+ * engine_set_connected() - addresses of all qubes behind us, running or not (Q10)
+ *
+ * Return: 0, or -ENOSPC with more than ENGINE_CONNECTED_MAX (none is dropped
+ * from the set that is in force).
+ */
+int engine_set_connected(struct engine *e, const struct addr *addrs, size_t n);
+
+/** engine_stir() - mix more secret bytes into the choice of ports (N2) */
+void engine_stir(struct engine *e, const void *bytes, size_t len);
+
 /* --- packets ------------------------------------------------------------ */
+
+/**
+ * engine_needs_payload() - whether the engine must see the whole packet
+ * @f:	headers are there, nothing was judged yet
+ *
+ * Fragments, and packets that would have to be fragmented. The caller makes all
+ * their segments local before engine_process(), or the packet is dropped.
+ */
+bool engine_needs_payload(const struct engine *e, const struct frame *f);
 
 /**
  * engine_process() - decide on a batch
  * @frames:	from any ports; header[] is rewritten in place; each leaves with
  *		verdict, and out_port or reason
+ *
+ * Afterwards engine_take() may have frames.
  */
 void engine_process(struct engine *e, struct frame **frames, size_t n,
 		    struct engine_time now);
 
 /**
- * engine_tick() - expire flows, resolve the gateway
- * @out:	a free frame for a packet that the engine wants to send
+ * engine_tick() - expire flows and fragments, resolve the gateway
  *
- * Call at least every 100 ms while there is traffic, every second otherwise; and
- * again while it returns true: then @out holds a packet for @out->out_port.
- * A bounded amount of work each time.
+ * Call at least every 100 ms while there is traffic, every second otherwise. A
+ * bounded amount of work each time. Afterwards engine_take() may have frames.
  */
-bool engine_tick(struct engine *e, struct frame *out, struct engine_time now);
+void engine_tick(struct engine *e, struct engine_time now);
+
+/**
+ * engine_take() - the next frame that the engine itself has to send
+ * @out:	a free frame; becomes one for @out->out_port, from PORT_NONE
+ *
+ * Fragments of a datagram that was put together or was too big, errors, ARP and
+ * neighbour discovery. Segments point into memory of the engine, which stays
+ * until engine_done().
+ *
+ * Return: false when there is none.
+ */
+bool engine_take(struct engine *e, struct frame *out);
+
+/** engine_done() - a frame from engine_take() was sent or thrown away */
+void engine_done(struct engine *e, const struct frame *f);
+
+/** engine_log_take() - the next entry for the log; false when there is none */
+bool engine_log_take(struct engine *e, struct engine_log *entry);
 
 const struct engine_stats *engine_stats(const struct engine *e);
 

@@ -12,6 +12,8 @@
 #include "firewall/engine_impl.h"
 #include "firewall/tcp.h"
 
+#define PORT_DNS 53
+
 /* --- answers ------------------------------------------------------------------ */
 
 bool limit_take(struct limit *limit, uint64_t clock, uint32_t rate)
@@ -30,37 +32,50 @@ bool limit_take(struct limit *limit, uint64_t clock, uint32_t rate)
 	return true;
 }
 
-/* I8, RFC 1812 4.3.2.8 */
-static bool may_send_error(struct engine *e, struct work *w)
+/* RFC 1812 4.3.2.8 */
+bool engine_may_send_error(struct engine *e, struct iface *in)
 {
-	return limit_take(&w->in->errors, e->clock, ERROR_RATE_IFACE) &&
+	return limit_take(&in->errors, e->clock, ERROR_RATE_IFACE) &&
 	       limit_take(&e->errors, e->clock, ERROR_RATE_ALL);
 }
 
-void engine_refuse(struct engine *e, struct work *w, enum drop_reason reason, uint8_t type,
-		   uint8_t code, uint16_t info)
+struct ipkey engine_known_as(const struct engine *e, const struct iface *in, enum fam fam)
 {
-	/* I8: the address under which the sender knows us */
-	uint32_t src = w->in->conf.kind == IFACE_UPLINK ? w->in->ip4
-		       : w->in->gateway4		? w->in->gateway4
-							: e->nat4;
+	if (in->conf.kind == IFACE_UPLINK)
+		return in->addr[fam];
+	return ipkey_none(&in->gateway[fam]) ? e->nat[fam] : in->gateway[fam];
+}
+
+static void refuse(struct engine *e, struct work *w, enum drop_reason reason,
+		   enum icmp_error error, uint32_t mtu)
+{
+	struct ipkey src = engine_known_as(e, w->in, packet_fam(&w->p)), dst = w->p.src;
 
 	/* I9: errors, fragments and multicasts never come here; a reset must not
 	 * be answered with anything */
-	if (src == 0 || (w->p.tcp_flags & TCP_RST) || !may_send_error(e, w)) {
+	if (ipkey_none(&src) || (w->p.tcp_flags & TCP_RST) || !engine_may_send_error(e, w->in)) {
 		engine_drop(e, w, reason);
 		return;
 	}
-	icmp_error_build(w->f, src, ipkey_raw4(&w->p.src), type, code, info);
+	icmp_error_build(w->f, w->p.family, &src, &dst, error, (uint16_t)mtu);
 	engine_reply_ether(w);
 	engine_reply(e, w, reason);
+}
+
+void engine_refuse(struct engine *e, struct work *w, enum drop_reason reason,
+		   enum icmp_error error, uint32_t mtu)
+{
+	/* what is wrong with the path is the sender's to know, not the log's */
+	if (reason != DROP_TTL && reason != DROP_TOO_BIG)
+		engine_log_packet(e, w, reason, RULE_INDEX_NONE);
+	refuse(e, w, reason, error, mtu);
 }
 
 /* Q5: a client talks to the firewall itself. */
 void engine_to_firewall(struct engine *e, struct work *w)
 {
-	if (w->p.proto == IPPROTO4_ICMP) {
-		if (w->p.icmp_type != ICMP_ECHO) {
+	if (packet_is_icmp(&w->p)) {
+		if (!icmp_is_echo(w->p.family, w->p.icmp_type)) {
 			engine_drop(e, w, DROP_TO_FIREWALL);
 			return;
 		}
@@ -69,11 +84,11 @@ void engine_to_firewall(struct engine *e, struct work *w)
 		engine_reply(e, w, DROP_NONE);
 		return;
 	}
-	if (w->p.proto == IPPROTO4_UDP && w->p.dport == 68) {
+	if (w->p.proto == PROTO_UDP && w->p.dport == 68) {
 		engine_drop(e, w, DROP_TO_FIREWALL);
 		return;
 	}
-	engine_refuse(e, w, DROP_TO_FIREWALL, ICMP_UNREACH, ICMP_UNREACH_HOST_PROHIBITED, 0);
+	engine_refuse(e, w, DROP_TO_FIREWALL, ICMP_ERR_HOST_PROHIBITED, 0);
 }
 
 /* --- rules -------------------------------------------------------------------- */
@@ -93,25 +108,56 @@ static void count_hit(struct source *source, enum rule_verdict verdict, uint32_t
 bool engine_judge_again(struct engine *e, struct flow *flow)
 {
 	const struct source *source = &e->sources[flow->source];
-	bool dnat = (flow->flags & FLOW_DNAT) != 0;
+	struct ipkey dst = flow->remote, real;
 	struct rule_packet pkt = {
-		.dst = dnat ? (const uint8_t *)&flow->orig_dst : (const uint8_t *)&flow->remote,
 		.proto = flow->proto,
-		.icmp_type = flow->proto == IPPROTO4_ICMP ? ICMP_ECHO : 0,
 		.dport = flow->remote_port,
 	};
 	uint32_t index;
 
+	if (flow->state == FLOW_MAPPING) {
+		flow->epoch = source->epoch; /* it allows nothing by itself */
+		return true;
+	}
+	if (flow->flags & FLOW_DNAT)
+		dst = ipkey4(flow->orig_dst);
+	/* a virtual server that stands for another one by now */
+	if (flow->family == 4 && proto_has_ports(flow->proto) && flow->remote_port == PORT_DNS) {
+		if (!engine_dns_real(e, &dst, &real))
+			real = dst;
+		if (!ipkey_equal(&real, &flow->remote))
+			return false;
+	}
+	pkt.dst = (const uint8_t *)dst.w;
+	if (proto_is_icmp(flow->family, flow->proto))
+		pkt.icmp_type = flow->family == 6 ? ICMP6_ECHO : ICMP_ECHO;
 	if (policy_match(source->policy, &pkt, &index) != RULE_ACCEPT)
 		return false;
 	flow->epoch = source->epoch;
 	return true;
 }
 
+static void mapping_unref(struct engine *e, uint32_t index)
+{
+	struct flow *map = &e->table.flows[index];
+
+	assert(map->state == FLOW_MAPPING && map->mapping > 0);
+	map->mapping--;
+	map->last_seen = e->now; /* 2.4: it stays for a while after its last flow */
+	if (map->mapping == 0)
+		flow_set_state(&e->table, index, &e->sources[map->source].owner, FLOW_MAPPING,
+			       TIMER_MAPPING, RANK_CLOSING, e->now);
+}
+
 void engine_flow_end(struct engine *e, uint32_t index)
 {
-	struct source *source = &e->sources[e->table.flows[index].source];
+	const struct flow *flow = &e->table.flows[index];
+	struct source *source = &e->sources[flow->source];
 
+	if (e->port_use)
+		port_use_del(e->port_use, flow);
+	if (flow->state != FLOW_MAPPING && flow->mapping != FLOW_NONE)
+		mapping_unref(e, flow->mapping);
 	flow_remove(&e->table, index, &source->owner);
 	source->flows--;
 	e->stats.flows_active = e->table.active;
@@ -133,7 +179,9 @@ static void expire_some(struct engine *e)
 
 static bool over_share(const struct engine *e, const struct source *source)
 {
-	return source->flows >= e->table.flow_max - e->table.active;
+	uint32_t quota = source->options.max_flows ? source->options.max_flows : SOURCE_FLOWS;
+
+	return source->flows >= quota || source->flows >= e->table.flow_max - e->table.active;
 }
 
 /* D2, N4, T14: room for one more flow of this source. */
@@ -160,51 +208,143 @@ static void first_state(const struct work *w, struct flow *flow)
 {
 	flow->state = FLOW_UNREPLIED;
 	flow->rank = RANK_OPENING;
-	switch (w->p.proto) {
-	case IPPROTO4_TCP:
+	if (w->p.proto == PROTO_TCP) {
 		flow->state = FLOW_TCP_SYN;
 		flow->timer = TIMER_TCP_OPENING;
-		break;
-	case IPPROTO4_UDP:
-		flow->timer = w->p.dport == 53 ? TIMER_DNS_UNREPLIED : TIMER_UDP_UNREPLIED;
-		break;
-	default:
-		flow->timer = TIMER_ICMP;
-		break;
+		tcp_begin(flow, &w->p, w->f->header + w->p.l4);
+	} else if (w->p.proto == PROTO_UDP) {
+		flow->timer = w->p.dport == PORT_DNS ? TIMER_DNS_UNREPLIED : TIMER_UDP_UNREPLIED;
+	} else {
+		flow->timer = packet_is_icmp(&w->p) ? TIMER_ICMP : TIMER_OTHER;
 	}
+}
+
+struct port_choice {
+	const struct engine *e;
+	struct flow *flow;
+};
+
+static bool port_free(void *arg, uint16_t port)
+{
+	const struct port_choice *c = arg;
+
+	return nat_port_free(&c->e->table, c->flow, port);
+}
+
+/* N10: the mapping of a client's port, which gets one more flow; or FLOW_NONE. */
+static uint32_t mapping_ref(struct engine *e, struct source *source, const struct flow *flow)
+{
+	struct flow_key key = mapping_key(flow);
+	uint32_t index = flow_lookup(&e->table, &key, flow_hash(&e->table, &key), FLOW_NONE);
+	struct flow map, *m;
+
+	if (index == FLOW_NONE) {
+		mapping_init(&map, flow);
+		if (!make_room(e, source) ||
+		    mapping_choose_port(&e->table, e->port_use, &e->rng, &map))
+			return FLOW_NONE;
+		index = flow_insert(&e->table, &map, &source->owner, e->now);
+		if (index == FLOW_NONE)
+			return FLOW_NONE;
+		source->flows++;
+		e->stats.flows_created++;
+		port_use_add(e->port_use, &map);
+	}
+	m = &e->table.flows[index];
+	m->mapping++;
+	m->last_seen = e->now;
+	flow_set_state(&e->table, index, &source->owner, FLOW_MAPPING, TIMER_MAPPING, RANK_OPEN,
+		       e->now);
+	return index;
+}
+
+/* Set our port; false: there is none (N3), or the only one is taken (U11). */
+static bool choose_port(struct engine *e, struct source *source, struct flow *flow)
+{
+	struct port_choice choice = { e, flow };
+
+	if (!source->options.eim || !proto_has_ports(flow->proto))
+		return nat_choose_port(&e->rng, flow, port_free, &choice) == 0;
+	flow->mapping = mapping_ref(e, source, flow);
+	if (flow->mapping == FLOW_NONE)
+		return false;
+	/* the port is this client's, but somebody may have had this remote before */
+	flow->nat_port = e->table.flows[flow->mapping].nat_port;
+	return flow_lookup_in(&e->table, flow) == FLOW_NONE;
+}
+
+/* The server that a packet to a virtual one is for; false: the packet is dropped. */
+static bool translate_dns(struct engine *e, struct work *w, struct flow *flow)
+{
+	struct ipkey real;
+
+	if (w->p.family != 4 || !proto_has_ports(w->p.proto) || w->p.dport != PORT_DNS ||
+	    !engine_dns_real(e, &w->p.dst, &real))
+		return true;
+	if (ipkey_none(&real)) {
+		engine_log_packet(e, w, DROP_DNS_SERVER, RULE_INDEX_NONE);
+		engine_drop(e, w, DROP_DNS_SERVER);
+		return false;
+	}
+	if (is_behind(e, 4, &real) || ipkey_equal(&real, &e->nat[V4])) {
+		engine_drop(e, w, DROP_INTER_CLIENT); /* Q3 */
+		return false;
+	}
+	flow->remote = real;
+	flow->orig_dst = ipkey_raw4(&w->p.dst);
+	flow->flags |= FLOW_DNAT;
+	return true;
+}
+
+/* Room, a port, an entry. Return: DROP_NONE, or what there is too little of. */
+static enum drop_reason insert_flow(struct engine *e, struct work *w, struct source *source,
+				    struct flow *flow, uint32_t *index)
+{
+	enum fam fam = packet_fam(&w->p);
+	bool shared = proto_has_ports(flow->proto) || packet_is_icmp(&w->p);
+
+	if (!make_room(e, source))
+		return DROP_FLOW_LIMIT;
+	if (!choose_port(e, source, flow))
+		return shared ? DROP_NO_PORT : DROP_PROTOCOL;
+	nat_set_deltas(flow, &w->in->addr[fam], &e->nat[fam]);
+	/* a new mapping may have taken the room */
+	if (!make_room(e, source))
+		return DROP_FLOW_LIMIT;
+	*index = flow_insert(&e->table, flow, &source->owner, e->now);
+	return *index == FLOW_NONE ? DROP_FLOW_LIMIT : DROP_NONE;
 }
 
 /* Make the flow of a packet that the rules accept, or refuse the packet. */
 static struct flow *new_flow(struct engine *e, struct work *w)
 {
-	struct source *source = &e->sources[w->in->source];
+	struct source *source = source_of(e, w);
 	struct flow flow = {
 		.remote = w->p.dst,
 		.client_port = w->p.sport,
 		.remote_port = w->p.dport,
-		.iface = (uint16_t)(w->in - e->ifaces),
+		.iface = iface_id(e, w->in),
 		.proto = w->p.proto,
 		.family = w->p.family,
-		.source = w->in->source,
+		.source = w->in->source[packet_fam(&w->p)],
 		.epoch = source->epoch,
+		.mapping = FLOW_NONE,
 	};
-	uint32_t index = FLOW_NONE;
+	enum drop_reason reason;
+	uint32_t index;
 
 	first_state(w, &flow);
-	if (!make_room(e, source)) {
-		engine_refuse(e, w, DROP_FLOW_LIMIT, ICMP_UNREACH, ICMP_UNREACH_ADMIN, 0);
+	if (!translate_dns(e, w, &flow))
+		return NULL;
+	reason = insert_flow(e, w, source, &flow, &index);
+	if (reason != DROP_NONE) {
+		if (flow.mapping != FLOW_NONE)
+			mapping_unref(e, flow.mapping);
+		engine_refuse(e, w, reason, ICMP_ERR_ADMIN, 0);
 		return NULL;
 	}
-	if (nat_choose_port(&e->table, &e->rng, &flow)) {
-		engine_refuse(e, w, DROP_NO_PORT, ICMP_UNREACH, ICMP_UNREACH_ADMIN, 0);
-		return NULL;
-	}
-	nat_set_deltas(&flow, w->in->ip4, e->nat4);
-	index = flow_insert(&e->table, &flow, &source->owner, e->now);
-	if (index == FLOW_NONE) {
-		engine_refuse(e, w, DROP_FLOW_LIMIT, ICMP_UNREACH, ICMP_UNREACH_ADMIN, 0);
-		return NULL;
-	}
+	if (e->port_use)
+		port_use_add(e->port_use, &flow);
 	source->flows++;
 	e->stats.flows_created++;
 	return &e->table.flows[index];
@@ -212,12 +352,12 @@ static struct flow *new_flow(struct engine *e, struct work *w)
 
 static void admit(struct engine *e, struct work *w)
 {
-	struct iface *out = engine_uplink(e);
+	struct iface *out = engine_uplink(e, packet_fam(&w->p));
 	struct flow *flow;
 
 	if (!out) {
 		/* Q13: the rules had their say, the path is missing */
-		engine_refuse(e, w, DROP_NO_UPLINK, ICMP_UNREACH, ICMP_UNREACH_HOST, 0);
+		engine_refuse(e, w, DROP_NO_UPLINK, ICMP_ERR_UNREACHABLE, 0);
 		return;
 	}
 	if (!engine_path_ok(e, w, out))
@@ -227,16 +367,11 @@ static void admit(struct engine *e, struct work *w)
 		engine_forward_out(e, w, flow, out);
 }
 
-static bool tracked(uint8_t proto)
-{
-	return proto == IPPROTO4_TCP || proto == IPPROTO4_UDP || proto == IPPROTO4_ICMP;
-}
-
 void engine_judge_first(struct engine *e, struct work *w)
 {
-	struct source *source = &e->sources[w->in->source];
+	struct source *source = source_of(e, w);
 	struct rule_packet pkt = {
-		.dst = w->f->header + IP4_DST,
+		.dst = (const uint8_t *)w->p.dst.w,
 		.proto = w->p.proto,
 		.icmp_type = w->p.icmp_type,
 		.dport = w->p.dport,
@@ -249,22 +384,21 @@ void engine_judge_first(struct engine *e, struct work *w)
 	 * rules refuse its destination the client is told; that is how it learns
 	 * that a connection has been forbidden (R6).
 	 */
-	if (verdict == RULE_ACCEPT && w->p.proto == IPPROTO4_TCP && !tcp_may_open(w->p.tcp_flags)) {
+	if (verdict == RULE_ACCEPT && w->p.proto == PROTO_TCP && !tcp_may_open(w->p.tcp_flags)) {
 		engine_drop(e, w, DROP_TCP_NO_FLOW);
 		return;
 	}
 	count_hit(source, verdict, index);
 	switch (verdict) {
 	case RULE_ACCEPT:
-		if (tracked(w->p.proto))
-			admit(e, w);
-		else
-			engine_drop(e, w, DROP_PROTOCOL);
+		admit(e, w);
 		break;
 	case RULE_REJECT:
-		engine_refuse(e, w, DROP_REJECTED, ICMP_UNREACH, ICMP_UNREACH_ADMIN, 0);
+		engine_log_packet(e, w, DROP_REJECTED, index);
+		refuse(e, w, DROP_REJECTED, ICMP_ERR_ADMIN, 0);
 		break;
 	default:
+		engine_log_packet(e, w, DROP_NO_POLICY, index);
 		engine_drop(e, w, DROP_NO_POLICY); /* Q9 */
 		break;
 	}

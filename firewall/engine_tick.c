@@ -3,9 +3,9 @@
  * What the engine does on its own: flows that time out, idle flows under a
  * new policy, our address and the gateway's MAC on the uplink.
  *
- * The gateway is asked for by ARP when the link comes up and each second until
- * it answers, then once a minute. Until the first answer, and for a gateway
- * that never answers, frames go to the MAC that Qubes backends have.
+ * The gateway is asked for by ARP or neighbour discovery when the link comes up and
+ * each second until it answers, then once a minute. Until the first answer, and for
+ * a gateway that never answers, frames go to the MAC that Qubes backends have.
  */
 #include "firewall/engine_impl.h"
 
@@ -42,46 +42,64 @@ static void sweep(struct engine *e)
 	}
 }
 
-static void send_arp(struct engine *e, struct frame *out, struct iface *up, uint32_t target,
-		     const uint8_t eth_dst[6])
-{
-	struct arp arp = { .request = true, .sender = up->ip4, .target = target };
+/* --- the uplink's neighbour ------------------------------------------------------------ */
 
-	memcpy(arp.sender_mac, up->conf.mac, 6);
-	arp_build(out, &arp, eth_dst);
-	out->in_port = PORT_NONE;
-	out->verdict = FRAME_FORWARD;
-	out->reason = DROP_NONE;
-	out->out_port = (uint16_t)(up - e->ifaces);
-	out->copy_failed = false;
-}
-
-static bool uplink_arp(struct engine *e, struct frame *out)
+static void send_arp(struct frame *out, const struct iface *up, const struct ipkey *target)
 {
 	static const uint8_t broadcast[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
-	struct iface *up = engine_uplink(e);
+	struct arp arp = { .request = true, .sender = ipkey_raw4(&up->addr[V4]),
+			   .target = ipkey_raw4(target) };
+
+	memcpy(arp.sender_mac, up->conf.mac, 6);
+	arp_build(out, &arp, broadcast);
+}
+
+static bool take_neighbour(struct engine *e, struct frame *out, enum fam fam)
+{
+	struct iface *up = engine_uplink(e, fam);
+	struct neighbour *n;
+	struct ipkey all;
 
 	if (!up)
 		return false;
-	if (up->announce) {
-		up->announce = false;
-		send_arp(e, out, up, up->ip4, broadcast);
+	n = &up->gateway_at[fam];
+	if (n->announce) {
+		n->announce = false;
+		engine_take_begin(out, iface_id(e, up));
+		all = ndp_all_nodes();
+		if (fam == V4)
+			send_arp(out, up, &up->addr[V4]);
+		else
+			ndp_advertise(out, &up->addr[V6], &all, up->conf.mac, true,
+				      ndp_all_nodes_mac);
 		return true;
 	}
-	if (up->gateway4 == 0 || e->clock < up->arp_at)
+	if (ipkey_none(&up->gateway[fam]) || e->clock < n->at)
 		return false;
-	up->arp_asked = true;
-	up->arp_at = e->clock + ARP_RETRY_MS;
-	send_arp(e, out, up, up->gateway4, broadcast);
+	n->asked = true;
+	n->at = e->clock + NEIGHBOUR_RETRY_MS;
+	engine_take_begin(out, iface_id(e, up));
+	if (fam == V4)
+		send_arp(out, up, &up->gateway[V4]);
+	else
+		ndp_solicit(out, &up->gateway[V6], &up->addr[V6], up->conf.mac);
 	return true;
 }
 
-bool engine_tick(struct engine *e, struct frame *out, struct engine_time now)
+bool engine_take(struct engine *e, struct frame *out)
+{
+	if (take_neighbour(e, out, V4) || take_neighbour(e, out, V6)) {
+		e->stats.emitted++;
+		return true;
+	}
+	return engine_take_fragment(e, out);
+}
+
+void engine_tick(struct engine *e, struct engine_time now)
 {
 	engine_advance(e, now);
-	if (uplink_arp(e, out))
-		return true;
 	expire(e);
 	sweep(e);
-	return false;
+	if (!e->hold)
+		engine_expire_fragments(e);
 }

@@ -49,18 +49,33 @@
 #include <emmintrin.h>
 #endif
 
-const uint32_t flow_timeout_ms[FLOW_TIMERS] = {
-	[TIMER_TCP_OPENING] = 240 * 1000,   /* RFC 5382 REQ-5 */
-	[TIMER_TCP_OPEN] = 86400 * 1000,    /* RFC 5382 REQ-5: >= 7440 s */
-	[TIMER_TCP_HALF] = 900 * 1000,
-	[TIMER_TCP_CLOSING] = 240 * 1000,   /* RFC 7857 */
-	[TIMER_UDP_UNREPLIED] = 120 * 1000, /* RFC 4787 REQ-5 */
-	[TIMER_UDP_REPLIED] = 300 * 1000,
-	[TIMER_DNS_UNREPLIED] = 30 * 1000,
-	[TIMER_DNS_REPLIED] = 5 * 1000,
-	[TIMER_ICMP] = 60 * 1000, /* RFC 5508 REQ-2 */
-	[TIMER_OTHER] = 600 * 1000,
+static const struct {
+	const char *name;
+	uint32_t seconds;
+} timers[] = {
+	[TIMER_TCP_OPENING] = { "tcp-opening", 240 },	/* RFC 5382 REQ-5 */
+	[TIMER_TCP_OPEN] = { "tcp-open", 86400 },	/* RFC 5382 REQ-5: >= 7440 */
+	[TIMER_TCP_HALF] = { "tcp-half-closed", 900 },
+	[TIMER_TCP_CLOSING] = { "tcp-closing", 240 },	/* RFC 7857 */
+	[TIMER_UDP_UNREPLIED] = { "udp-unreplied", 120 }, /* RFC 4787 REQ-5 */
+	[TIMER_UDP_REPLIED] = { "udp-replied", 300 },
+	[TIMER_DNS_UNREPLIED] = { "dns-unreplied", 30 },
+	[TIMER_DNS_REPLIED] = { "dns-replied", 5 },
+	[TIMER_ICMP] = { "icmp", 60 }, /* RFC 5508 REQ-2 */
+	[TIMER_OTHER] = { "other", 600 },
+	[TIMER_MAPPING] = { "mapping", 300 }, /* RFC 4787 REQ-5 */
 };
+static_assert(sizeof(timers) / sizeof(timers[0]) == FLOW_TIMERS, "a row for each class");
+
+const char *flow_timer_name(enum flow_timer timer)
+{
+	return timers[timer].name;
+}
+
+uint32_t flow_timer_default_s(enum flow_timer timer)
+{
+	return timers[timer].seconds;
+}
 
 /* --- lists ------------------------------------------------------------------ */
 
@@ -296,13 +311,17 @@ uint32_t flow_lookup(const struct flow_table *t, const struct flow_key *key, uin
 
 /* --- flows ------------------------------------------------------------------ */
 
-int flow_table_init(struct flow_table *t, uint32_t flow_max, const uint8_t hash_key[16])
+int flow_table_init(struct flow_table *t, uint32_t flow_max, const uint8_t hash_key[16],
+		    const uint32_t timeout_s[FLOW_TIMERS])
 {
 	uint32_t buckets = flow_max * 2 / FLOW_KEYS_PER_BUCKET;
 	size_t size = (size_t)buckets * sizeof(struct flow_bucket);
 
 	if (flow_max < FLOW_MAX_MIN || flow_max > FLOW_MAX_MAX || (flow_max & (flow_max - 1)))
 		return -EINVAL;
+	for (unsigned int i = 0; i < FLOW_TIMERS; i++)
+		if (timeout_s[i] > FLOW_TIMEOUT_MAX_S)
+			return -EINVAL;
 	memset(t, 0, sizeof(*t));
 	/* flows are not touched before their first use: memory grows with them */
 	t->flows = aligned_alloc(64, (size_t)flow_max * sizeof(struct flow));
@@ -316,8 +335,10 @@ int flow_table_init(struct flow_table *t, uint32_t flow_max, const uint8_t hash_
 	t->flow_max = flow_max;
 	t->bucket_mask = buckets - 1;
 	t->free = FLOW_NONE;
-	for (unsigned int i = 0; i < FLOW_TIMERS; i++)
+	for (unsigned int i = 0; i < FLOW_TIMERS; i++) {
 		list_init(&t->timers[i]);
+		t->timeout_ms[i] = (timeout_s[i] ? timeout_s[i] : timers[i].seconds) * 1000;
+	}
 	return 0;
 }
 
@@ -380,6 +401,7 @@ uint32_t flow_insert(struct flow_table *t, const struct flow *init, struct flow_
 	timer_append(t, index, now);
 	list_append(t->flows, &owner->ranks[flow->rank], LIST_RANK, index);
 	t->active++;
+	t->mappings += flow->state == FLOW_MAPPING;
 	return index;
 }
 
@@ -391,6 +413,7 @@ void flow_remove(struct flow_table *t, uint32_t index, struct flow_owner *owner)
 	key_remove(t, index, FLOW_IN);
 	list_remove(t->flows, &t->timers[flow->timer], LIST_TIMER, index);
 	list_remove(t->flows, &owner->ranks[flow->rank], LIST_RANK, index);
+	t->mappings -= flow->state == FLOW_MAPPING;
 	flow_give(t, index);
 	t->active--;
 }
@@ -422,14 +445,17 @@ uint32_t flow_expired_next(struct flow_table *t, uint32_t now, unsigned int *cur
 		uint32_t index = list->head;
 
 		if (index == FLOW_NONE ||
-		    now - t->flows[index].queued < flow_timeout_ms[*cursor]) {
+		    now - t->flows[index].queued < t->timeout_ms[*cursor]) {
 			++*cursor;
 			continue;
 		}
 		if (*budget == 0)
 			return FLOW_NONE;
 		--*budget;
-		if (flow_timed_out(&t->flows[index], now))
+		/* a mapping lives as long as one of its flows does */
+		if (t->flows[index].state == FLOW_MAPPING && t->flows[index].mapping > 0)
+			t->flows[index].last_seen = now;
+		if (flow_timed_out(t, &t->flows[index], now))
 			return index;
 		list_remove(t->flows, list, LIST_TIMER, index);
 		timer_append(t, index, now);

@@ -21,8 +21,9 @@ enum flow_dir { FLOW_OUT, FLOW_IN };
 
 enum flow_state {
 	FLOW_FREE,	  /* not in use; linked in the free list, in no other */
-	FLOW_UNREPLIED,	  /* UDP, ICMP: only the client has spoken */
-	FLOW_REPLIED,	  /* UDP, ICMP: both have */
+	FLOW_UNREPLIED,	  /* UDP, ICMP, others: only the client has spoken */
+	FLOW_REPLIED,	  /* UDP, ICMP, others: both have */
+	FLOW_MAPPING,	  /* no flow: a port that a client's flows share (N10) */
 	FLOW_TCP_SYN,	  /* SYN from the client */
 	FLOW_TCP_OPENING, /* SYN from both sides; the client's ACK is missing */
 	FLOW_TCP_OPEN,	  /* established */
@@ -44,6 +45,7 @@ enum flow_timer {
 	TIMER_DNS_REPLIED,
 	TIMER_ICMP,
 	TIMER_OTHER,
+	TIMER_MAPPING, /* after its last flow */
 	FLOW_TIMERS
 };
 
@@ -59,11 +61,18 @@ struct flow_link {
 	uint32_t next, prev; /* FLOW_NONE at the ends */
 };
 
-/** One direction of TCP as van Rooij tracks it; filled by the window check. */
+/* struct flow_window flags */
+#define WINDOW_SEEN 0x01  /* the fields hold something */
+#define WINDOW_SCALE 0x02 /* the SYN had a window scale option */
+#define WINDOW_ACK 0x04	  /* ack is set */
+#define WINDOW_RESET 0x08 /* an effective RST came from here */
+
+/** What one side of a TCP connection has sent; see tcp.c. */
 struct flow_window {
 	uint32_t end;	  /* highest sequence number sent, plus one */
-	uint32_t max_end; /* highest that the peer's window allows */
-	uint16_t max_win; /* largest window seen, unscaled */
+	uint32_t max_end; /* highest that the other side's window allows */
+	uint32_t ack;	  /* highest acknowledgment sent */
+	uint16_t max_win; /* largest window advertised, shifted by scale */
 	uint8_t scale;
 	uint8_t flags;
 };
@@ -98,7 +107,9 @@ struct flow {
 	uint32_t packets[2];
 	struct flow_link link[FLOW_LISTS];
 	uint32_t orig_dst; /* FLOW_DNAT: IPv4 address as the client knows it */
-	uint8_t spare[12];
+	/* index of the mapping whose port this flow has, or FLOW_NONE; of a
+	 * mapping: how many flows have its port */
+	uint32_t mapping;
 };
 
 /** A bucket of the hash table: one cache line. */
@@ -134,9 +145,11 @@ struct flow_table {
 	uint32_t flow_max;
 	uint32_t bucket_mask;
 	uint32_t active;
+	uint32_t mappings; /* entries in state FLOW_MAPPING, of those */
 	uint32_t fresh; /* flows at and above this index were never used */
 	uint32_t free;	/* list of used and freed ones, by their first link */
 	struct flow_list timers[FLOW_TIMERS];
+	uint32_t timeout_ms[FLOW_TIMERS];
 	struct siphash_key hash_key;
 };
 
@@ -145,9 +158,24 @@ struct flow_owner {
 	struct flow_list ranks[FLOW_RANKS];
 };
 
-extern const uint32_t flow_timeout_ms[FLOW_TIMERS];
+/** flow_timer_name() - as the option of ringfenced names it: "tcp-open" */
+const char *flow_timer_name(enum flow_timer timer);
 
-int flow_table_init(struct flow_table *t, uint32_t flow_max, const uint8_t hash_key[16]);
+/** flow_timer_default_s() - seconds (packets.md 2.4) */
+uint32_t flow_timer_default_s(enum flow_timer timer);
+
+/** FLOW_TIMEOUT_MAX_S: flows keep their time in 32 bits of milliseconds */
+#define FLOW_TIMEOUT_MAX_S (14u * 86400)
+
+/**
+ * flow_table_init() - an empty table
+ * @flow_max:	a power of two, FLOW_MAX_MIN..FLOW_MAX_MAX
+ * @timeout_s:	by enum flow_timer; 0: the default
+ *
+ * Return: 0, -EINVAL or -ENOMEM.
+ */
+int flow_table_init(struct flow_table *t, uint32_t flow_max, const uint8_t hash_key[16],
+		    const uint32_t timeout_s[FLOW_TIMERS]);
 void flow_table_fini(struct flow_table *t);
 void flow_owner_init(struct flow_owner *owner);
 
@@ -213,6 +241,14 @@ uint32_t flow_hint(const struct flow_table *t, uint64_t hash);
 uint32_t flow_lookup(const struct flow_table *t, const struct flow_key *key, uint64_t hash,
 		     uint32_t hint);
 
+/** flow_lookup_in() - the flow that a new one's answers would belong to, or FLOW_NONE */
+static inline uint32_t flow_lookup_in(const struct flow_table *t, const struct flow *flow)
+{
+	struct flow_key key = flow_key_of(flow, FLOW_IN);
+
+	return flow_lookup(t, &key, flow_hash(t, &key), FLOW_NONE);
+}
+
 /**
  * flow_insert() - a new flow
  * @init:	its tuple, source, deltas, state, timer and rank; the rest is set here
@@ -232,9 +268,10 @@ void flow_set_state(struct flow_table *t, uint32_t index, struct flow_owner *own
 		    enum flow_state state, enum flow_timer timer, enum flow_rank rank,
 		    uint32_t now);
 
-static inline bool flow_timed_out(const struct flow *flow, uint32_t now)
+static inline bool flow_timed_out(const struct flow_table *t, const struct flow *flow,
+				  uint32_t now)
 {
-	return now - flow->last_seen >= flow_timeout_ms[flow->timer];
+	return now - flow->last_seen >= t->timeout_ms[flow->timer];
 }
 
 /**

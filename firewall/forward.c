@@ -4,8 +4,10 @@
  *
  *	1 retry	  frames that waited for room at a busy receiver
  *	2 receive up to 64 frames a port, all headers by one grant-copy call
- *	3 decide  engine_process() over the whole batch
- *	4 send	  reserve room at the receivers, all payloads by one call a direction
+ *	3 decide  engine_process() over the whole batch; the payload of the few that
+ *		  the engine must see whole (fragments) is fetched before
+ *	4 send	  the batch, and what the engine has to say itself: reserve room at the
+ *		  receivers, all payloads by one call a direction
  *	5 finish  publish at the receivers, then answer the senders' slots
  *
  * A frame is in exactly one place: the free list, the batch of this turn, or the
@@ -26,6 +28,7 @@
 
 #define WAITING_MAX 768 /* over all receivers */
 #define FRAME_POOL (FORWARD_BATCH + WAITING_MAX) /* full queues leave a whole batch */
+#define PAYLOAD_SIZE (4u * FRAME_LEN_MAX) /* of payloads that the engine looks at together */
 
 struct slot {
 	struct port *port;
@@ -45,6 +48,7 @@ struct forward {
 	unsigned int waiting; /* frames in all queues */
 	struct frame *free;
 	struct frame *pool;
+	uint8_t *payload; /* PAYLOAD_SIZE: until engine_process() returns */
 	struct forward_stats stats;
 };
 
@@ -65,8 +69,9 @@ int forward_new(struct forward **out, struct engine *engine, struct copy_batch *
 	if (f == NULL)
 		return -ENOMEM;
 	f->pool = aligned_alloc(64, FRAME_POOL * sizeof(struct frame));
-	if (f->pool == NULL) {
-		free(f);
+	f->payload = malloc(PAYLOAD_SIZE);
+	if (f->pool == NULL || f->payload == NULL) {
+		forward_free(&f);
 		return -ENOMEM;
 	}
 	for (unsigned int i = 0; i < FRAME_POOL; i++) {
@@ -86,6 +91,7 @@ void forward_free(struct forward **f)
 	if (*f == NULL)
 		return;
 	free((*f)->pool);
+	free((*f)->payload);
 	free(*f);
 	*f = NULL;
 }
@@ -103,6 +109,14 @@ static void frame_put(struct forward *f, struct frame *fr)
 {
 	fr->next = f->free;
 	f->free = fr;
+}
+
+/* A frame was sent or dropped, and its slots were answered, if it had any. */
+static void frame_end(struct forward *f, struct frame *fr)
+{
+	if (fr->in_port == PORT_NONE)
+		engine_done(f->engine, fr);
+	frame_put(f, fr);
 }
 
 int forward_add(struct forward *f, struct port *port)
@@ -128,9 +142,15 @@ static bool slot_is(const struct forward *f, const struct port *port)
 /* Whether the port a frame came from still lives the life it came in. */
 static bool sender_lives(const struct forward *f, const struct frame *fr)
 {
-	const struct port *in = f->slots[fr->in_port].port;
+	const struct port *in = fr->in_port != PORT_NONE ? f->slots[fr->in_port].port : NULL;
 
 	return in != NULL && in->link && in->generation == fr->in_generation;
+}
+
+/* The port a frame came from; NULL: the engine made it. */
+static struct slot *sender(struct forward *f, const struct frame *fr)
+{
+	return fr->in_port != PORT_NONE ? &f->slots[fr->in_port] : NULL;
 }
 
 /* What a waiting frame keeps from its sender. */
@@ -139,6 +159,17 @@ static unsigned int slots_of(const struct frame *fr)
 	unsigned int slots = (unsigned int)fr->cookie_slots + fr->cookie_extras;
 
 	return slots > 0 ? slots : 1;
+}
+
+/* A frame leaves the queue of @out. */
+static void unqueue(struct forward *f, struct slot *out, const struct frame *fr)
+{
+	struct slot *in = sender(f, fr);
+
+	out->queued -= slots_of(fr);
+	f->waiting--;
+	if (in != NULL)
+		in->held -= slots_of(fr);
 }
 
 void forward_purge(struct forward *f, struct port *port)
@@ -160,9 +191,7 @@ void forward_purge(struct forward *f, struct port *port)
 				*s->tail = fr;
 				s->tail = &fr->next;
 			} else {
-				s->queued -= slots_of(fr);
-				f->waiting--;
-				f->slots[fr->in_port].held -= slots_of(fr);
+				unqueue(f, s, fr);
 				if (!from && sender_lives(f, fr)) {
 					struct port *in = f->slots[fr->in_port].port;
 
@@ -170,7 +199,7 @@ void forward_purge(struct forward *f, struct port *port)
 					in->ops->complete(in, fr, true);
 					f->slots[fr->in_port].rx_touched = true;
 				}
-				frame_put(f, fr);
+				frame_end(f, fr);
 			}
 			fr = next;
 		}
@@ -226,11 +255,11 @@ static int send_frame(struct forward *f, struct turn *t, struct slot *out, struc
 
 static void enqueue(struct forward *f, struct turn *t, struct slot *out, struct frame *fr)
 {
-	struct slot *in = &f->slots[fr->in_port];
+	struct slot *in = sender(f, fr);
 	unsigned int slots = slots_of(fr);
 
-	if (out->queued + slots > FORWARD_QUEUE_MAX || in->held + slots > FORWARD_HELD_MAX ||
-	    f->waiting >= WAITING_MAX) {
+	if (out->queued + slots > FORWARD_QUEUE_MAX ||
+	    (in != NULL && in->held + slots > FORWARD_HELD_MAX) || f->waiting >= WAITING_MAX) {
 		out->port->stats.tx_dropped++;
 		drop(f, t, fr, DROP_TX_FULL);
 		return;
@@ -240,7 +269,8 @@ static void enqueue(struct forward *f, struct turn *t, struct slot *out, struct 
 	*out->tail = fr;
 	out->tail = &fr->next;
 	out->queued += slots;
-	in->held += slots;
+	if (in != NULL)
+		in->held += slots;
 	f->waiting++;
 	out->port->tx_blocked = true;
 	out->armed = false;
@@ -254,9 +284,7 @@ static struct frame *dequeue(struct forward *f, struct slot *out)
 	out->head = fr->next;
 	if (out->head == NULL)
 		out->tail = &out->head;
-	out->queued -= slots_of(fr);
-	f->waiting--;
-	f->slots[fr->in_port].held -= slots_of(fr);
+	unqueue(f, out, fr);
 	if (out->head == NULL)
 		out->port->tx_blocked = false;
 	return fr;
@@ -324,6 +352,86 @@ static void receive(struct forward *f, struct turn *t)
 		copy_batch_run(f->batch);
 }
 
+/* Bytes of a frame that lie in granted pages, where the engine must see them. */
+static size_t payload_wanted(const struct forward *f, const struct frame *fr)
+{
+	size_t n = 0;
+
+	if (!engine_needs_payload(f->engine, fr))
+		return 0;
+	for (uint8_t i = 0; i < fr->nseg; i++)
+		n += fr->seg[i].local == NULL ? fr->seg[i].len : 0;
+	return n;
+}
+
+static void fetch_payload(struct forward *f, struct frame *fr, uint8_t *to)
+{
+	for (uint8_t i = 0; i < fr->nseg; i++) {
+		struct frame_seg *seg = &fr->seg[i];
+
+		if (seg->local != NULL)
+			continue;
+		copy_from_grant(f->batch, fr->domid, seg->gref, seg->off, to, (uint16_t)seg->len,
+				&fr->copy_failed);
+		seg->local = to;
+		to += seg->len;
+	}
+}
+
+/* Step 3, for a whole batch or as much of it as has room for its payloads. */
+static void judge(struct forward *f, const struct turn *t, struct frame **frames, unsigned int n)
+{
+	struct engine_time now = {.ms = t->now_us / 1000};
+	unsigned int begin = 0;
+	size_t used = 0, want;
+
+	for (unsigned int i = 0; i < n; i++) {
+		want = payload_wanted(f, frames[i]);
+		if (want == 0)
+			continue;
+		if (want > PAYLOAD_SIZE - used) {
+			copy_batch_run(f->batch);
+			engine_process(f->engine, frames + begin, i - begin, now);
+			begin = i;
+			used = 0;
+		}
+		fetch_payload(f, frames[i], f->payload + used);
+		used += want;
+	}
+	if (used > 0)
+		copy_batch_run(f->batch);
+	engine_process(f->engine, frames + begin, n - begin, now);
+}
+
+/* A frame goes to a receiver, at once or behind what waits there already. */
+static void dispatch(struct forward *f, struct turn *t, struct frame *fr, uint16_t to)
+{
+	struct slot *out;
+
+	if (to >= ENGINE_IFACE_MAX || f->slots[to].port == NULL || !f->slots[to].port->link) {
+		drop(f, t, fr, DROP_NO_IFACE);
+		return;
+	}
+	out = &f->slots[to];
+	/* no reordering within a receiver */
+	if (out->head != NULL || send_frame(f, t, out, fr) == -EAGAIN)
+		enqueue(f, t, out, fr);
+}
+
+/* What the engine has to send of its own: fragments, answers, discovery. */
+static void send_own(struct forward *f, struct turn *t)
+{
+	struct frame *fr;
+
+	while ((fr = frame_get(f)) != NULL) {
+		if (!engine_take(f->engine, fr)) {
+			frame_put(f, fr);
+			break;
+		}
+		dispatch(f, t, fr, fr->out_port);
+	}
+}
+
 /* Steps 3 and 4: decide, then reserve. */
 static void decide(struct forward *f, struct turn *t)
 {
@@ -338,25 +446,15 @@ static void decide(struct forward *f, struct turn *t)
 		}
 		good[n++] = t->in[i];
 	}
-	engine_process(f->engine, good, n, (struct engine_time){.ms = t->now_us / 1000});
+	judge(f, t, good, n);
 	for (unsigned int i = 0; i < n; i++) {
 		struct frame *fr = good[i];
-		uint16_t to = fr->verdict == FRAME_REPLY ? fr->in_port : fr->out_port;
-		struct slot *out;
 
-		if (fr->verdict == FRAME_DROP) {
+		if (fr->verdict == FRAME_DROP)
 			finish(t, fr, true);
-			continue;
-		}
-		if (to >= ENGINE_IFACE_MAX || f->slots[to].port == NULL ||
-		    !f->slots[to].port->link) {
-			drop(f, t, fr, DROP_NO_IFACE);
-			continue;
-		}
-		out = &f->slots[to];
-		/* behind what waits already: no reordering within a receiver */
-		if (out->head != NULL || send_frame(f, t, out, fr) == -EAGAIN)
-			enqueue(f, t, out, fr);
+		else
+			dispatch(f, t, fr,
+				 fr->verdict == FRAME_REPLY ? fr->in_port : fr->out_port);
 	}
 }
 
@@ -373,13 +471,13 @@ static void publish(struct forward *f, struct turn *t)
 	for (unsigned int i = 0; i < t->done_count; i++) {
 		struct frame *fr = t->done[i];
 
-		if (fr->in_port != PORT_NONE && sender_lives(f, fr)) {
+		if (sender_lives(f, fr)) {
 			struct slot *in = &f->slots[fr->in_port];
 
 			in->port->ops->complete(in->port, fr, t->ok[i] && !fr->copy_failed);
 			in->rx_touched = true;
 		}
-		frame_put(f, fr);
+		frame_end(f, fr);
 	}
 	for (uint16_t i = 0; i < f->high; i++) {
 		struct slot *s = &f->slots[i];
@@ -402,8 +500,10 @@ unsigned int forward_turn(struct forward *f, uint64_t now_us)
 	receive(f, &t);
 	if (t.n > 0)
 		decide(f, &t);
-	if (moved > 0 || t.n > 0)
+	if (moved > 0 || t.n > 0) {
+		send_own(f, &t);
 		copy_batch_run(f->batch);
+	}
 	publish(f, &t);
 	if (moved > 0 || t.n > 0)
 		f->stats.turns++;
@@ -414,26 +514,12 @@ unsigned int forward_turn(struct forward *f, uint64_t now_us)
 void forward_tick(struct forward *f, uint64_t now_us)
 {
 	struct turn t;
-	struct frame *fr;
 
 	t.n = 0;
 	t.done_count = 0;
 	t.now_us = now_us;
-	while ((fr = frame_get(f)) != NULL) {
-		struct port *port;
-
-		if (!engine_tick(f->engine, fr, (struct engine_time){.ms = now_us / 1000})) {
-			frame_put(f, fr);
-			break;
-		}
-		fr->in_port = PORT_NONE; /* no sender to answer */
-		fr->copy_failed = false;
-		port = forward_port(f, fr->out_port);
-		/* the engine repeats what matters: no queue for its own packets */
-		if (port == NULL || !port->link ||
-		    send_frame(f, &t, &f->slots[fr->out_port], fr) != 0)
-			drop(f, &t, fr, DROP_NO_IFACE);
-	}
+	engine_tick(f->engine, (struct engine_time){.ms = now_us / 1000});
+	send_own(f, &t);
 	if (t.done_count == 0)
 		return;
 	copy_batch_run(f->batch);

@@ -1,16 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+/* Errors and answers of our own. Other people's errors: icmp_error.c. */
 #include "firewall/icmp.h"
 #include "firewall/csum.h"
 
 #define REPLY_TTL 64
 #define REPLY_TOS 0xc0 /* RFC 1812 4.3.2.5: internetwork control */
-#define ERROR_HEAD (IP4_LEN + ICMP_LEN)
-#define QUOTE_MAX (FRAME_HEADER_MAX - ETH_LEN - ERROR_HEAD)
+#define HEAD4 (IP4_LEN + ICMP_LEN)
+#define HEAD6 (IP6_LEN + ICMP_LEN)
 
-static_assert(QUOTE_MAX >= 60 + 8, "RFC 792: the header and eight bytes");
-static_assert(ERROR_HEAD + QUOTE_MAX <= 576, "RFC 1812 4.3.2.3");
+static_assert(FRAME_HEADER_MAX - ETH_LEN - HEAD4 >= 60 + 8, "RFC 792: header and eight bytes");
+static_assert(FRAME_HEADER_MAX - ETH_LEN <= 576, "RFC 1812 4.3.2.3, RFC 4443 2.4 (c)");
 
-static void write_ip4(uint8_t *header, size_t ip_len, uint8_t proto, uint32_t src, uint32_t dst)
+static const struct {
+	uint8_t type4, code4, type6, code6;
+} errors[ICMP_ERRS] = {
+	[ICMP_ERR_ADMIN] = { ICMP_UNREACH, ICMP_UNREACH_ADMIN, ICMP6_UNREACH,
+			     ICMP6_UNREACH_ADMIN },
+	[ICMP_ERR_HOST_PROHIBITED] = { ICMP_UNREACH, ICMP_UNREACH_HOST_PROHIBITED, ICMP6_UNREACH,
+				       ICMP6_UNREACH_ADMIN },
+	[ICMP_ERR_UNREACHABLE] = { ICMP_UNREACH, ICMP_UNREACH_HOST, ICMP6_UNREACH,
+				   ICMP6_UNREACH_NO_ROUTE },
+	[ICMP_ERR_TOO_BIG] = { ICMP_UNREACH, ICMP_UNREACH_FRAG_NEEDED, ICMP6_TOO_BIG, 0 },
+	[ICMP_ERR_TTL] = { ICMP_TIME_EXCEEDED, ICMP_TIME_TRANSIT, ICMP6_TIME_EXCEEDED,
+			   ICMP_TIME_TRANSIT },
+	[ICMP_ERR_REASSEMBLY] = { ICMP_TIME_EXCEEDED, ICMP_TIME_REASSEMBLY, ICMP6_TIME_EXCEEDED,
+				  ICMP_TIME_REASSEMBLY },
+};
+
+static void write_ip4(uint8_t *header, size_t ip_len, const struct ipkey *src,
+		      const struct ipkey *dst)
 {
 	uint8_t *ip = header + IP4_OFF;
 
@@ -20,14 +38,57 @@ static void write_ip4(uint8_t *header, size_t ip_len, uint8_t proto, uint32_t sr
 	put_be16(header + IP4_TOTAL, (uint16_t)ip_len);
 	put_be16(header + IP4_FRAG, IP4_DF); /* atomic: the ID may be zero, RFC 6864 */
 	header[IP4_TTL] = REPLY_TTL;
-	header[IP4_PROTO] = proto;
-	put_raw32(header + IP4_SRC, src);
-	put_raw32(header + IP4_DST, dst);
+	header[IP4_PROTO] = PROTO_ICMP;
+	put_raw32(header + IP4_SRC, ipkey_raw4(src));
+	put_raw32(header + IP4_DST, ipkey_raw4(dst));
 	put_raw16(header + IP4_CSUM, (uint16_t)~csum_fold(csum_bytes(ip, IP4_LEN, 0)));
 }
 
-static void reply_meta(struct frame *f)
+static void write_ip6(uint8_t *header, size_t ip_len, const struct ipkey *src,
+		      const struct ipkey *dst)
 {
+	memset(header + IP6_OFF, 0, IP6_LEN);
+	header[IP6_OFF] = 0x60;
+	put_be16(header + IP6_PLEN, (uint16_t)(ip_len - IP6_LEN));
+	header[IP6_NEXT] = PROTO_ICMP6;
+	header[IP6_HOPS] = REPLY_TTL;
+	memcpy(header + IP6_SRC, src->w, 16);
+	memcpy(header + IP6_DST, dst->w, 16);
+}
+
+static uint64_t pseudo6(const struct ipkey *src, const struct ipkey *dst, size_t len)
+{
+	uint64_t sum = (uint64_t)raw_be16(PROTO_ICMP6) + raw_be16((uint16_t)len);
+
+	return csum_bytes(dst, sizeof(*dst), csum_bytes(src, sizeof(*src), sum));
+}
+
+void icmp_error_build(struct frame *f, uint8_t family, const struct ipkey *src,
+		      const struct ipkey *dst, enum icmp_error error, uint16_t mtu)
+{
+	size_t head = family == 6 ? HEAD6 : HEAD4, quote = (size_t)f->header_len - ETH_LEN;
+	uint8_t *icmp = f->header + ETH_LEN + head - ICMP_LEN;
+	uint64_t sum = 0;
+
+	if (quote > FRAME_HEADER_MAX - ETH_LEN - head)
+		quote = FRAME_HEADER_MAX - ETH_LEN - head;
+	memmove(icmp + ICMP_LEN, f->header + ETH_LEN, quote);
+	memset(icmp, 0, ICMP_LEN);
+	icmp[0] = family == 6 ? errors[error].type6 : errors[error].type4;
+	icmp[1] = family == 6 ? errors[error].code6 : errors[error].code4;
+	/* RFC 1191 4 and RFC 4443 3.2: in both, the MTU ends the ICMP header */
+	if (error == ICMP_ERR_TOO_BIG)
+		put_be16(icmp + 6, mtu);
+	if (family == 6) {
+		write_ip6(f->header, head + quote, src, dst);
+		sum = pseudo6(src, dst, ICMP_LEN + quote);
+	} else {
+		write_ip4(f->header, head + quote, src, dst);
+	}
+	put_raw16(icmp + ICMP_CSUM, (uint16_t)~csum_fold(csum_bytes(icmp, ICMP_LEN + quote, sum)));
+	f->nseg = 0;
+	f->header_len = (uint16_t)(ETH_LEN + head + quote);
+	f->len = f->header_len;
 	f->csum = CSUM_NONE;
 	f->csum_start = 0;
 	f->csum_offset = 0;
@@ -35,158 +96,37 @@ static void reply_meta(struct frame *f)
 	f->gso_size = 0;
 }
 
-void icmp_error_build(struct frame *f, uint32_t src, uint32_t dst, uint8_t type, uint8_t code,
-		      uint16_t info)
-{
-	uint8_t *icmp = f->header + IP4_OFF + IP4_LEN;
-	size_t quote = (size_t)f->header_len - ETH_LEN;
-
-	if (quote > QUOTE_MAX)
-		quote = QUOTE_MAX;
-	memmove(icmp + ICMP_LEN, f->header + IP4_OFF, quote);
-	write_ip4(f->header, ERROR_HEAD + quote, IPPROTO4_ICMP, src, dst);
-	memset(icmp, 0, ICMP_LEN);
-	icmp[0] = type;
-	icmp[1] = code;
-	put_be16(icmp + 6, info);
-	put_raw16(icmp + ICMP_CSUM,
-		  (uint16_t)~csum_fold(csum_bytes(icmp, ICMP_LEN + quote, 0)));
-	f->nseg = 0;
-	f->header_len = (uint16_t)(ETH_LEN + ERROR_HEAD + quote);
-	f->len = f->header_len;
-	reply_meta(f);
-}
-
 void icmp_echo_build(struct frame *f, const struct packet *p)
 {
 	uint8_t *h = f->header;
-	uint16_t old = get_raw16(h + p->l4);
-	uint32_t src = ipkey_raw4(&p->src), dst = ipkey_raw4(&p->dst);
-	uint16_t ttl = get_raw16(h + IP4_TTL);
+	uint16_t old = get_raw16(h + p->l4), ttl, delta;
 
-	/* swapping the addresses leaves the header's sum alone */
-	put_raw32(h + IP4_SRC, dst);
-	put_raw32(h + IP4_DST, src);
-	h[IP4_TTL] = REPLY_TTL;
-	put_raw16(h + IP4_CSUM, csum_update(get_raw16(h + IP4_CSUM),
-					    csum_fold(csum_diff16(ttl, get_raw16(h + IP4_TTL)))));
-	h[p->l4] = ICMP_ECHO_REPLY;
+	/* swapping the addresses leaves all sums alone */
+	if (p->family == 6) {
+		memcpy(h + IP6_SRC, p->dst.w, 16);
+		memcpy(h + IP6_DST, p->src.w, 16);
+		h[IP6_HOPS] = REPLY_TTL;
+		h[p->l4] = ICMP6_ECHO_REPLY;
+	} else {
+		ttl = get_raw16(h + IP4_TTL);
+		put_raw32(h + IP4_SRC, ipkey_raw4(&p->dst));
+		put_raw32(h + IP4_DST, ipkey_raw4(&p->src));
+		h[IP4_TTL] = REPLY_TTL;
+		delta = csum_fold(csum_diff16(ttl, get_raw16(h + IP4_TTL)));
+		put_raw16(h + IP4_CSUM, csum_update(get_raw16(h + IP4_CSUM), delta));
+		h[p->l4] = ICMP_ECHO_REPLY;
+	}
+	delta = csum_fold(csum_diff16(old, get_raw16(h + p->l4)));
 	if (f->csum != CSUM_PARTIAL)
-		put_raw16(h + p->csum,
-			  csum_update_icmp(get_raw16(h + p->csum),
-					   csum_fold(csum_diff16(old, get_raw16(h + p->l4)))));
+		put_raw16(h + p->csum, csum_update_icmp(get_raw16(h + p->csum), delta));
 }
 
 bool icmp_checksum_ok(const struct frame *f, const struct packet *p)
 {
+	uint64_t sum = p->family == 6 ? pseudo6(&p->src, &p->dst, p->l4_len) : 0;
+
 	/* the payload in segments is not ours to read; then the end decides */
 	if (f->csum != CSUM_NONE || f->nseg)
 		return true;
-	return csum_fold(csum_bytes(f->header + p->l4, p->l4_len, 0)) == 0xffff;
-}
-
-static enum drop_reason inner_ports(const uint8_t *l4, size_t have, struct icmp_inner *in)
-{
-	size_t csum;
-
-	switch (in->proto) {
-	case IPPROTO4_TCP:
-		csum = TCP_CSUM;
-		break;
-	case IPPROTO4_UDP:
-		csum = UDP_CSUM;
-		break;
-	case IPPROTO4_ICMP:
-		/* I5, RFC 1122 3.2.2: only a query can be the cause */
-		in->icmp_type = l4[0];
-		if (in->icmp_type != ICMP_ECHO && in->icmp_type != ICMP_ECHO_REPLY)
-			return DROP_ICMP_TYPE;
-		in->sport = get_be16(l4 + ICMP_ID);
-		in->dport = 0;
-		in->csum = (uint16_t)(in->l4 + ICMP_CSUM);
-		return DROP_NONE;
-	default:
-		return DROP_ICMP_NO_FLOW;
-	}
-	in->sport = get_be16(l4);
-	in->dport = get_be16(l4 + 2);
-	/* I2: with eight bytes of TCP there is no checksum to correct */
-	in->csum = csum + 2 <= have ? (uint16_t)(in->l4 + csum) : 0;
-	return DROP_NONE;
-}
-
-enum drop_reason icmp_inner_parse(const struct frame *f, const struct packet *p,
-				  struct icmp_inner *in)
-{
-	size_t at = (size_t)p->l4 + ICMP_LEN;
-	const uint8_t *ip = f->header + at;
-	size_t ihl;
-
-	memset(in, 0, sizeof(*in));
-	if (at + IP4_LEN > f->header_len)
-		return DROP_L4_HEADER; /* P1 */
-	ihl = (size_t)(ip[0] & 15) * 4;
-	if (ip[0] >> 4 != 4 || ihl < IP4_LEN || at + ihl + 8 > f->header_len)
-		return DROP_L4_HEADER;
-	if (get_be16(ip + 6) & IP4_FRAG_MASK)
-		return DROP_ICMP_NO_FLOW; /* no ports in there */
-	in->ip = (uint16_t)at;
-	in->l4 = (uint16_t)(at + ihl);
-	in->proto = ip[9];
-	in->src = get_raw32(ip + 12);
-	in->dst = get_raw32(ip + 16);
-	return inner_ports(f->header + in->l4, (size_t)f->header_len - in->l4, in);
-}
-
-/* Store a word and add the change to the delta of what covers it. */
-static void change16(uint8_t *at, uint16_t new, uint64_t *delta)
-{
-	*delta += csum_diff16(get_raw16(at), new);
-	put_raw16(at, new);
-}
-
-static void inner_translate(struct frame *f, const struct icmp_inner *in, const struct flow *flow,
-			    enum flow_dir dir, uint32_t from, uint32_t to, uint64_t *delta)
-{
-	uint8_t *ip = f->header + in->ip, *l4 = f->header + in->l4;
-	/* our side is the source of what an error from outside quotes */
-	bool is_src = dir == FLOW_IN;
-	uint16_t port = is_src ? flow->client_port : flow->nat_port;
-	uint16_t l4_delta = is_src ? (uint16_t)~flow->l4_delta : flow->l4_delta;
-	size_t port_at = in->proto == IPPROTO4_ICMP ? ICMP_ID : is_src ? 0 : 2;
-
-	*delta += csum_diff32(from, to);
-	put_raw32(ip + (is_src ? 12 : 16), to);
-	change16(ip + 10, csum_update(get_raw16(ip + 10), csum_fold(csum_diff32(from, to))),
-		 delta);
-	change16(l4 + port_at, raw_be16(port), delta);
-	if (in->csum) {
-		uint8_t *at = f->header + in->csum;
-		uint16_t csum = get_raw16(at);
-
-		csum = in->proto == IPPROTO4_UDP    ? csum_update_udp(csum, l4_delta)
-		       : in->proto == IPPROTO4_ICMP ? csum_update_icmp(csum, l4_delta)
-						    : csum_update(csum, l4_delta);
-		change16(at, csum, delta);
-	}
-}
-
-void icmp_translate(struct frame *f, const struct packet *p, const struct icmp_inner *in,
-		    const struct flow *flow, enum flow_dir dir, uint32_t from, uint32_t to)
-{
-	uint8_t *h = f->header;
-	uint64_t delta = 0, outer;
-	uint16_t ttl = get_raw16(h + IP4_TTL);
-	size_t outer_at = dir == FLOW_IN ? IP4_DST : IP4_SRC;
-
-	inner_translate(f, in, flow, dir, from, to, &delta);
-	/* odd offsets do not occur: all headers are multiples of four */
-	if (f->csum != CSUM_PARTIAL)
-		put_raw16(h + p->csum, csum_update(get_raw16(h + p->csum), csum_fold(delta)));
-
-	outer = csum_diff32(get_raw32(h + outer_at), to);
-	put_raw32(h + outer_at, to);
-	h[IP4_TTL]--;
-	outer += csum_diff16(ttl, get_raw16(h + IP4_TTL));
-	put_raw16(h + IP4_CSUM, csum_update(get_raw16(h + IP4_CSUM), csum_fold(outer)));
+	return csum_fold(csum_bytes(f->header + p->l4, p->l4_len, sum)) == 0xffff;
 }

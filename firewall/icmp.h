@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ICMP: our own errors and answers, and other people's errors about a flow.
+ * ICMP and ICMPv6: our own errors and answers, and other people's errors about a
+ * flow.
  */
 #ifndef FIREWALL_ICMP_H
 #define FIREWALL_ICMP_H
@@ -11,34 +12,53 @@
 #define ICMP_UNREACH_FRAG_NEEDED 4
 #define ICMP_UNREACH_HOST_PROHIBITED 10
 #define ICMP_UNREACH_ADMIN 13
+#define ICMP_TIME_TRANSIT 0
+#define ICMP_TIME_REASSEMBLY 1
+
+#define ICMP6_UNREACH_NO_ROUTE 0
+#define ICMP6_UNREACH_ADMIN 1
+
+/** Errors that we send; icmp_error_build() knows their numbers by family. */
+enum icmp_error {
+	ICMP_ERR_ADMIN,		  /* 3/13, 1/1: rules or quotas forbid it */
+	ICMP_ERR_HOST_PROHIBITED, /* 3/10, 1/1: the firewall itself */
+	ICMP_ERR_UNREACHABLE,	  /* 3/1, 1/0: no uplink */
+	ICMP_ERR_TOO_BIG,	  /* 3/4, 2/0, with the MTU */
+	ICMP_ERR_TTL,		  /* 11/0, 3/0 */
+	ICMP_ERR_REASSEMBLY,	  /* 11/1, 3/1 */
+	ICMP_ERRS
+};
 
 /** What an ICMP error quotes. */
 struct icmp_inner {
+	struct ipkey src, dst;
+	uint32_t seq;	     /* of a quoted TCP segment */
 	uint16_t ip;	     /* offset of the quoted IP header in header[] */
 	uint16_t l4;	     /* of the quoted upper layer */
 	uint16_t csum;	     /* of its checksum; 0 when the quote ends before it */
-	uint32_t src, dst;   /* as they lie in the packet */
 	uint16_t sport, dport; /* host order; echo: identifier, 0 */
 	uint8_t proto;
 	uint8_t icmp_type;   /* of a quoted echo */
 };
 
-/** icmp_is_error() - a type that travels with a flow (I2); others do not (I6) */
-static inline bool icmp_is_error(uint8_t type)
+/** icmp_is_error() - a type that travels with a flow (I2); others do not (I6, I7) */
+static inline bool icmp_is_error(uint8_t family, uint8_t type)
 {
+	if (family == 6)
+		return type >= ICMP6_UNREACH && type <= ICMP6_PARAM;
 	return type == ICMP_UNREACH || type == ICMP_TIME_EXCEEDED || type == ICMP_PARAM;
 }
 
 /**
  * icmp_error_build() - turn a frame into an ICMP error about itself
  * @f:		as it was received (I8); becomes a reply without segments
- * @src, @dst:	of the error, as they lie in packets
- * @info:	last two bytes of the ICMP header: MTU for 3/4
+ * @src, @dst:	of the error
+ * @mtu:	for ICMP_ERR_TOO_BIG
  *
  * Swaps nothing in the Ethernet header; the caller sets it.
  */
-void icmp_error_build(struct frame *f, uint32_t src, uint32_t dst, uint8_t type, uint8_t code,
-		      uint16_t info);
+void icmp_error_build(struct frame *f, uint8_t family, const struct ipkey *src,
+		      const struct ipkey *dst, enum icmp_error error, uint16_t mtu);
 
 /** icmp_echo_build() - turn an echo request into its reply, payload kept (Q5) */
 void icmp_echo_build(struct frame *f, const struct packet *p);
@@ -57,9 +77,11 @@ bool icmp_checksum_ok(const struct frame *f, const struct packet *p);
 /**
  * icmp_translate() - translate an error about a flow, inside and outside (I2)
  * @dir:	the way the error goes
- * @from:	our side's address inside as it is; @to: as it will be
+ * @client:	the client's address in its own packets
+ * @nat:	ours
  */
 void icmp_translate(struct frame *f, const struct packet *p, const struct icmp_inner *in,
-		    const struct flow *flow, enum flow_dir dir, uint32_t from, uint32_t to);
+		    const struct flow *flow, enum flow_dir dir, const struct ipkey *client,
+		    const struct ipkey *nat);
 
 #endif

@@ -4,6 +4,8 @@
 
 #define OPT_EOL 0
 #define OPT_NOP 1
+#define OPT_LSRR 131
+#define OPT_SSRR 137
 
 void packet_trim(struct frame *f, uint32_t len)
 {
@@ -30,14 +32,57 @@ void packet_trim(struct frame *f, uint32_t len)
 	f->len = len;
 }
 
-/* P5, RFC 7126: routes, timestamps, alerts and the unknown do not pass. */
-static enum drop_reason check_options(const uint8_t *opt, size_t len)
+bool frame_read(const struct frame *f, size_t at, void *dst, size_t len)
 {
-	for (size_t i = 0; i < len; i++) {
+	uint8_t *to = dst;
+	size_t begin = f->header_len;
+
+	if (at > f->len || len > f->len - at)
+		return false;
+	if (at < f->header_len) {
+		size_t n = f->header_len - at < len ? f->header_len - at : len;
+
+		memcpy(to, f->header + at, n);
+		to += n;
+		at += n;
+		len -= n;
+	}
+	for (uint8_t i = 0; i < f->nseg && len > 0; i++) {
+		const struct frame_seg *seg = &f->seg[i];
+		size_t skip = at - begin, n;
+
+		begin += seg->len;
+		if (skip >= seg->len)
+			continue;
+		if (!seg->local)
+			return false;
+		n = seg->len - skip < len ? seg->len - skip : len;
+		memcpy(to, (const uint8_t *)seg->local + skip, n);
+		to += n;
+		at += n;
+		len -= n;
+	}
+	return len == 0;
+}
+
+/*
+ * P5, RFC 7126: routes, timestamps, alerts and the unknown do not pass. Where the
+ * owner lets options pass, source routes still do not (RFC 7126 4.3, 4.4).
+ */
+static enum drop_reason check_options(const uint8_t *opt, size_t len, bool pass)
+{
+	for (size_t i = 0; i < len;) {
 		if (opt[i] == OPT_EOL)
 			return DROP_NONE;
-		if (opt[i] != OPT_NOP)
+		if (opt[i] == OPT_NOP) {
+			i++;
+			continue;
+		}
+		if (!pass || opt[i] == OPT_LSRR || opt[i] == OPT_SSRR)
 			return DROP_IP_OPTIONS;
+		if (i + 1 >= len || opt[i + 1] < 2 || opt[i + 1] > len - i)
+			return DROP_IP_OPTIONS;
+		i += opt[i + 1];
 	}
 	return DROP_NONE;
 }
@@ -58,7 +103,7 @@ static enum drop_reason check_addresses(const uint8_t *src, const uint8_t *dst)
 	return DROP_NONE;
 }
 
-enum drop_reason packet_parse_ip4(struct frame *f, struct packet *p)
+enum drop_reason packet_parse_ip4(struct frame *f, struct packet *p, bool pass_options)
 {
 	const uint8_t *ip = f->header + IP4_OFF;
 	enum drop_reason reason;
@@ -79,7 +124,7 @@ enum drop_reason packet_parse_ip4(struct frame *f, struct packet *p)
 	if (total < f->len - IP4_OFF)
 		packet_trim(f, (uint32_t)(IP4_OFF + total)); /* P2 */
 	if (ihl > IP4_LEN) {
-		reason = check_options(ip + IP4_LEN, ihl - IP4_LEN);
+		reason = check_options(ip + IP4_LEN, ihl - IP4_LEN, pass_options);
 		if (reason)
 			return reason;
 	}
@@ -88,23 +133,23 @@ enum drop_reason packet_parse_ip4(struct frame *f, struct packet *p)
 		return reason;
 
 	frag = get_be16(f->header + IP4_FRAG);
+	memset(p, 0, sizeof(*p));
 	p->src = ipkey4(get_raw32(f->header + IP4_SRC));
 	p->dst = ipkey4(get_raw32(f->header + IP4_DST));
-	p->ip_len = (uint16_t)total;
+	p->ip_len = (uint32_t)total;
 	p->l4 = (uint16_t)(IP4_OFF + ihl);
 	p->l4_len = (uint16_t)(total - ihl);
-	p->sport = 0;
-	p->dport = 0;
-	p->csum = 0;
 	p->family = 4;
 	p->proto = f->header[IP4_PROTO];
 	p->ttl = f->header[IP4_TTL];
-	p->tcp_flags = 0;
-	p->icmp_type = 0;
-	p->icmp_code = 0;
 	p->df = (frag & IP4_DF) != 0;
-	if (frag & (IP4_MF | IP4_FRAG_MASK))
-		return DROP_FRAGMENT;
+	if (frag & (IP4_MF | IP4_FRAG_MASK)) {
+		p->fragment = true;
+		p->more = (frag & IP4_MF) != 0;
+		p->frag_off = (uint16_t)((frag & IP4_FRAG_MASK) * 8);
+		p->frag_id = get_be16(f->header + IP4_ID);
+		p->frag_data = p->l4;
+	}
 	return DROP_NONE;
 }
 
@@ -136,14 +181,18 @@ static enum drop_reason parse_tcp(const struct frame *f, struct packet *p)
 	size_t doff;
 
 	if (have < TCP_LEN)
-		return DROP_L4_HEADER; /* P1 */
+		return DROP_L4_HEADER; /* P1, F5 */
 	doff = (size_t)(tcp[12] >> 4) * 4;
 	if (doff < TCP_LEN || doff > p->l4_len || doff > have)
-		return DROP_L4_HEADER; /* P12, P1 */
+		return DROP_L4_HEADER; /* P12, P1, F5 */
 	p->sport = get_be16(tcp);
 	p->dport = get_be16(tcp + 2);
+	p->seq = get_be32(tcp + 4);
+	p->ack = get_be32(tcp + 8);
+	p->window = get_be16(tcp + TCP_WINDOW);
 	p->csum = (uint16_t)(p->l4 + TCP_CSUM);
 	p->tcp_flags = tcp[TCP_FLAGS];
+	p->tcp_len = (uint8_t)doff;
 	if (!tcp_flags_ok(p->tcp_flags))
 		return DROP_TCP_FLAGS;
 	return DROP_NONE;
@@ -155,13 +204,16 @@ static enum drop_reason parse_udp(const struct frame *f, struct packet *p)
 	uint16_t len;
 
 	if ((size_t)f->header_len - p->l4 < UDP_LEN)
-		return DROP_L4_HEADER; /* P1 */
+		return DROP_L4_HEADER; /* P1, F5 */
 	len = get_be16(udp + 4);
-	if (len < UDP_LEN || len > p->l4_len)
+	if (len < UDP_LEN || (len > p->l4_len && !p->fragment))
 		return DROP_L4_HEADER; /* P12 */
 	p->sport = get_be16(udp);
 	p->dport = get_be16(udp + 2);
 	p->csum = (uint16_t)(p->l4 + UDP_CSUM);
+	/* 2.3, P4, RFC 8200 8.1: over IPv6 it is not optional */
+	if (p->family == 6 && f->csum != CSUM_PARTIAL && get_raw16(udp + UDP_CSUM) == 0)
+		return DROP_UDP_CHECKSUM;
 	return DROP_NONE;
 }
 
@@ -170,22 +222,39 @@ static enum drop_reason parse_icmp(const struct frame *f, struct packet *p)
 	const uint8_t *icmp = f->header + p->l4;
 
 	if ((size_t)f->header_len - p->l4 < ICMP_LEN)
-		return DROP_L4_HEADER; /* P1 */
+		return DROP_L4_HEADER; /* P1, F5 */
 	p->icmp_type = icmp[0];
 	p->icmp_code = icmp[1];
 	p->csum = (uint16_t)(p->l4 + ICMP_CSUM);
-	if (p->icmp_type == ICMP_ECHO || p->icmp_type == ICMP_ECHO_REPLY)
+	if (icmp_is_echo(p->family, p->icmp_type) || icmp_is_echo_reply(p->family, p->icmp_type))
 		p->sport = get_be16(icmp + ICMP_ID); /* N7 */
 	return DROP_NONE;
+}
+
+/* U11: no ports that we translate, but a checksum over the addresses. */
+static enum drop_reason parse_other(const struct frame *f, struct packet *p)
+{
+	if (p->proto != PROTO_UDPLITE && p->proto != PROTO_DCCP)
+		return DROP_NONE;
+	if ((size_t)f->header_len - p->l4 < UDP_LEN)
+		return DROP_L4_HEADER; /* P1 */
+	p->csum = (uint16_t)(p->l4 + UDP_CSUM); /* both have it there */
+	return DROP_NONE;
+}
+
+static uint64_t pseudo_sum(const struct packet *p)
+{
+	uint64_t sum = (uint64_t)raw_be16(p->proto) + raw_be16(p->l4_len);
+
+	return csum_bytes(&p->dst, sizeof(p->dst), csum_bytes(&p->src, sizeof(p->src), sum));
 }
 
 /* P13: what a GSO frame promises must be what it is. */
 static enum drop_reason check_gso(struct frame *f, const struct packet *p)
 {
-	uint64_t sum;
+	uint8_t want = p->family == 6 ? GSO_TCPV6 : GSO_TCPV4;
 
-	if (f->gso != GSO_TCPV4 || p->family != 4 || p->proto != IPPROTO4_TCP ||
-	    f->gso_size == 0)
+	if (f->gso != want || p->proto != PROTO_TCP || f->gso_size == 0)
 		return DROP_GSO;
 	if (f->csum == CSUM_PARTIAL)
 		return DROP_NONE;
@@ -194,10 +263,7 @@ static enum drop_reason check_gso(struct frame *f, const struct packet *p)
 	 * so. The sum of a frame that never was on a wire proves nothing, so
 	 * nothing is lost by starting it afresh.
 	 */
-	sum = csum_diff16(0xffff, raw_be16(p->proto)) + (uint64_t)raw_be16(p->l4_len);
-	sum += ipkey_raw4(&p->src);
-	sum += ipkey_raw4(&p->dst);
-	put_raw16(f->header + p->csum, csum_fold(sum));
+	put_raw16(f->header + p->csum, csum_fold(pseudo_sum(p)));
 	f->csum = CSUM_PARTIAL;
 	f->csum_start = 0;
 	return DROP_NONE;
@@ -221,21 +287,16 @@ static enum drop_reason check_partial(struct frame *f, const struct packet *p)
 
 enum drop_reason packet_parse_l4(struct frame *f, struct packet *p)
 {
-	enum drop_reason reason = DROP_NONE;
+	enum drop_reason reason;
 
-	switch (p->proto) {
-	case IPPROTO4_TCP:
+	if (p->proto == PROTO_TCP)
 		reason = parse_tcp(f, p);
-		break;
-	case IPPROTO4_UDP:
+	else if (p->proto == PROTO_UDP)
 		reason = parse_udp(f, p);
-		break;
-	case IPPROTO4_ICMP:
+	else if (packet_is_icmp(p))
 		reason = parse_icmp(f, p);
-		break;
-	default:
-		break;
-	}
+	else
+		reason = parse_other(f, p);
 	if (reason == DROP_NONE && f->gso != GSO_NONE)
 		reason = check_gso(f, p);
 	if (reason == DROP_NONE && f->csum == CSUM_PARTIAL)

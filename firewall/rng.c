@@ -61,6 +61,24 @@ void rng_init(struct rng *rng, const uint8_t seed[32])
 	refill(rng);
 }
 
+void rng_mix(struct rng *rng, const void *bytes, size_t len)
+{
+	const uint8_t *p = bytes;
+
+	/* a key that was uniform stays so under XOR; the block between two parts
+	 * makes their places and their number count */
+	while (len > 0) {
+		uint8_t *key = (uint8_t *)rng->key;
+		size_t n = len < sizeof(rng->key) ? len : sizeof(rng->key);
+
+		for (size_t i = 0; i < n; i++)
+			key[i] ^= p[i];
+		refill(rng);
+		p += n;
+		len -= n;
+	}
+}
+
 uint32_t rng_u32(struct rng *rng)
 {
 	uint32_t word;

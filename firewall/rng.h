@@ -8,6 +8,7 @@
 #ifndef FIREWALL_RNG_H
 #define FIREWALL_RNG_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define RNG_WORDS 8 /* words of output for each block: half of it is the next key */
@@ -20,6 +21,13 @@ struct rng {
 
 /** rng_init() - start from 32 secret bytes */
 void rng_init(struct rng *rng, const uint8_t seed[32]);
+
+/**
+ * rng_mix() - make the state depend on further bytes
+ *
+ * What was unpredictable stays so, whatever the bytes are.
+ */
+void rng_mix(struct rng *rng, const void *bytes, size_t len);
 
 /** rng_u32() - 32 uniform bits */
 uint32_t rng_u32(struct rng *rng);

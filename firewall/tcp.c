@@ -1,15 +1,46 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * TCP as seen from the middle (RFC 9293, RFC 5382).
+ * TCP as seen from the middle (RFC 9293, RFC 5961, RFC 7323; the windows as in
+ * G. van Rooij, "Real Stateful TCP Packet Filtering in IP Filter").
  *
- * One table: state x direction x event -> state. Only a SYN makes a flow (T3).
- * The machine never holds a packet back because of its state, with one
- * exception: a SYN from outside to a connection that has ended would open a new
- * one from outside (T17). RST closes; whether its sequence number entitles it to
- * is the window check's business, which comes before this table (T4, T7) and
- * has its place in struct flow.
+ * States. One table: state x direction x event -> state. Only a SYN makes a flow
+ * (T3). A SYN from outside to a connection that has ended would open a new one
+ * from outside, and is dropped (T17).
+ *
+ * Windows. Of each side S we keep, from what we have seen pass:
+ *
+ *	end	 the highest sequence number that S has sent, plus one
+ *	ack	 the highest acknowledgment that S has sent
+ *	max_win	 the largest window that S has advertised
+ *	max_end	 the highest number that S may send: the other side's highest
+ *		 acknowledgment plus the window that came with it
+ *
+ * Two stacks that talk to each other keep to these, R being S's peer:
+ *
+ *	I	seq <= S.max_end		not beyond R's window
+ *	II	end >= S.end - R.max_win	not older than R's window was ever wide
+ *	III	ack <= R.end			nothing acknowledged that R never sent
+ *	IV	ack >= R.end - MAX(S.max_win, 66000)
+ *
+ * Data that breaks one of them is dropped (T6). A segment without data that keeps
+ * to III and IV passes whatever its sequence number is, since challenge ACKs and
+ * answers to half-open connections look like that; but it moves nothing. What
+ * gets lost behind us makes our picture run ahead of the receiver's, never behind
+ * it, so a retransmission is always inside.
+ *
+ * A RST ends the flow only when the receiver will certainly believe it: at
+ * exactly the next number that it expects (RFC 5961 3.2), which is either all that
+ * S has sent or what R has acknowledged. In the window but inexact, it is
+ * forwarded, the receiver answers with a challenge ACK, and if the RST was meant
+ * the sender repeats it with the number from there (T7).
+ *
+ * A SYN in a connection that is up changes nothing either: the challenge ACK
+ * passes, and what follows from it (T8, T9).
  */
 #include "firewall/tcp.h"
+#include "firewall/csum.h"
+
+/* --- states ---------------------------------------------------------------------- */
 
 enum tcp_event { EV_SYN, EV_SYNACK, EV_ACK, EV_FIN, EV_RST, TCP_EVENTS };
 
@@ -68,11 +99,257 @@ static enum tcp_event event_of(uint8_t flags)
 	return EV_ACK;
 }
 
-enum flow_state tcp_next(enum flow_state state, enum flow_dir dir, uint8_t flags)
+/* --- options -------------------------------------------------------------------- */
+
+#define OPT_EOL 0
+#define OPT_NOP 1
+#define OPT_MSS 2
+#define OPT_SCALE 3
+#define SCALE_MAX 14 /* RFC 7323 2.3 */
+
+/* Offset in the header of the first option of this kind and size; 0: none. */
+static size_t find_option(const uint8_t *tcp, size_t tcp_len, uint8_t kind, uint8_t size)
 {
-	assert(state >= FIRST && state < FLOW_STATES);
-	return (enum flow_state)table[state - FIRST][dir][event_of(flags)];
+	size_t at = TCP_LEN;
+
+	while (at < tcp_len && tcp[at] != OPT_EOL) {
+		if (tcp[at] == OPT_NOP) {
+			at++;
+			continue;
+		}
+		if (at + 1 >= tcp_len || tcp[at + 1] < 2 || tcp[at + 1] > tcp_len - at)
+			return 0;
+		if (tcp[at] == kind && tcp[at + 1] == size)
+			return at;
+		at += tcp[at + 1];
+	}
+	return 0;
 }
+
+void tcp_clamp_mss(struct frame *f, const struct packet *p, uint16_t mss)
+{
+	uint8_t *tcp = f->header + p->l4;
+	size_t at = find_option(tcp, p->tcp_len, OPT_MSS, 4);
+	uint16_t old, delta;
+
+	if (at == 0 || (old = get_be16(tcp + at + 2)) <= mss)
+		return;
+	put_be16(tcp + at + 2, mss);
+	if (f->csum == CSUM_PARTIAL)
+		return;
+	delta = csum_fold(csum_diff16(raw_be16(old), raw_be16(mss)));
+	if (at & 1) /* the option's bytes are in the halves of two words */
+		delta = (uint16_t)(delta << 8 | delta >> 8);
+	put_raw16(f->header + p->csum, csum_update(get_raw16(f->header + p->csum), delta));
+}
+
+/* --- windows -------------------------------------------------------------------- */
+
+#define ACK_WINDOW_MIN 66000u /* IV: what van Rooij found peers to need */
+
+static inline bool seq_after(uint32_t a, uint32_t b)
+{
+	return (int32_t)(a - b) > 0; /* T16 */
+}
+
+static inline uint32_t scaled(const struct flow_window *w)
+{
+	return (uint32_t)w->max_win << w->scale;
+}
+
+/* What a SYN tells about its sender; its window is never scaled. */
+static void window_begin(struct flow_window *w, const struct packet *p, const uint8_t *tcp)
+{
+	size_t at = find_option(tcp, p->tcp_len, OPT_SCALE, 3);
+
+	*w = (struct flow_window){ .flags = WINDOW_SEEN };
+	w->end = p->seq + 1 + (uint32_t)(p->l4_len - p->tcp_len); /* T15 */
+	w->max_end = w->end;
+	w->ack = p->seq + 1; /* until it acknowledges something: where it began */
+	w->max_win = p->window ? p->window : 1;
+	if (at) {
+		w->flags |= WINDOW_SCALE;
+		w->scale = tcp[at + 2] < SCALE_MAX ? tcp[at + 2] : SCALE_MAX;
+	}
+}
+
+/* Both have sent their SYN: scaling is in use only when both offered it (T4). */
+static void settle_scale(struct flow_window *a, struct flow_window *b)
+{
+	bool both = (a->flags & b->flags & WINDOW_SCALE) != 0;
+	struct flow_window *sides[2] = { a, b };
+
+	for (int i = 0; i < 2; i++) {
+		struct flow_window *w = sides[i];
+
+		if (!both)
+			w->scale = 0;
+		/* from now on max_win counts in units of the scale */
+		w->max_win = (uint16_t)((w->max_win + (1u << w->scale) - 1) >> w->scale);
+	}
+}
+
+void tcp_begin(struct flow *flow, const struct packet *p, const uint8_t *tcp)
+{
+	memset(flow->window, 0, sizeof(flow->window));
+	window_begin(&flow->window[FLOW_OUT], p, tcp);
+}
+
+/* The other side's SYN, with or without ACK, in answer to the client's (T1, T2). */
+static void window_answer(struct flow *flow, const struct packet *p, const uint8_t *tcp)
+{
+	struct flow_window *out = &flow->window[FLOW_OUT], *in = &flow->window[FLOW_IN];
+
+	window_begin(in, p, tcp);
+	in->max_end = p->seq + 1 + out->max_win;
+	if (seq_after(in->end, in->max_end))
+		in->max_end = in->end;
+	out->max_end = out->end + p->window;
+	if (p->tcp_flags & TCP_ACK) {
+		in->ack = p->ack;
+		in->flags |= WINDOW_ACK;
+		out->max_end = p->ack + p->window;
+		if (seq_after(out->end, out->max_end))
+			out->max_end = out->end;
+	}
+	if (p->window == 0)
+		out->max_end++; /* T5: a probe */
+	settle_scale(out, in);
+}
+
+/* Only the client's SYN is known. Return: whether the flow changes state. */
+static bool in_syn_state(struct flow *flow, const struct packet *p, const uint8_t *tcp,
+			 enum flow_dir dir, enum drop_reason *reason)
+{
+	struct flow_window *out = &flow->window[FLOW_OUT];
+	bool acks_syn = (p->tcp_flags & TCP_ACK) && !seq_after(p->ack, out->end) &&
+			!seq_after(out->ack, p->ack);
+
+	if (dir == FLOW_OUT) {
+		if (tcp_may_open(p->tcp_flags))
+			tcp_begin(flow, p, tcp);
+		/* a RST that answers a challenge ACK is not about this connection */
+		return !(p->tcp_flags & TCP_RST) || p->seq == out->end;
+	}
+	if (p->tcp_flags & TCP_RST) {
+		/* RFC 9293 3.10.7.3: it must acknowledge the SYN */
+		if (!acks_syn)
+			*reason = DROP_TCP_WINDOW;
+		return acks_syn;
+	}
+	if (!(p->tcp_flags & TCP_SYN))
+		return false; /* an old duplicate or a challenge ACK (T8) */
+	if ((p->tcp_flags & TCP_ACK) && !acks_syn)
+		return false; /* T9 */
+	window_answer(flow, p, tcp);
+	return true;
+}
+
+/* I and II */
+static inline bool seq_ok(const struct flow_window *s, const struct flow_window *r, uint32_t seq,
+			  uint32_t end)
+{
+	return !seq_after(seq, s->max_end) && !seq_after(s->end - scaled(r), end);
+}
+
+/* III and IV */
+static inline bool ack_ok(const struct flow_window *s, const struct flow_window *r, uint32_t ack)
+{
+	uint32_t back = scaled(s) > ACK_WINDOW_MIN ? scaled(s) : ACK_WINDOW_MIN;
+
+	return !seq_after(ack, r->end) && !seq_after(r->end - back, ack);
+}
+
+static void window_move(struct flow_window *s, struct flow_window *r, const struct packet *p,
+			uint32_t end)
+{
+	uint32_t max_end;
+
+	if (p->window > s->max_win)
+		s->max_win = p->window;
+	if (seq_after(end, s->end))
+		s->end = end;
+	if (!(p->tcp_flags & TCP_ACK))
+		return;
+	if (!(s->flags & WINDOW_ACK) || seq_after(p->ack, s->ack)) {
+		s->ack = p->ack;
+		s->flags |= WINDOW_ACK;
+	}
+	max_end = p->ack + ((uint32_t)p->window << s->scale);
+	if (p->window == 0)
+		max_end++; /* T5: a zero-window probe */
+	if (seq_after(max_end, r->max_end))
+		r->max_end = max_end;
+}
+
+/* T7. Return: whether the RST is effective. */
+static bool reset(struct flow_window *s, const struct flow_window *r, const struct packet *p,
+		  enum drop_reason *reason)
+{
+	if (p->seq == s->end || ((r->flags & WINDOW_ACK) && p->seq == r->ack)) {
+		s->flags |= WINDOW_RESET;
+		return true;
+	}
+	if (!seq_ok(s, r, p->seq, p->seq))
+		*reason = DROP_TCP_WINDOW;
+	return false;
+}
+
+/* T11, RFC 9293 3.6.1: a new connection by the client, after the old one. */
+static bool reopens(struct flow *flow, const struct packet *p, const uint8_t *tcp)
+{
+	const struct flow_window *w = flow->window;
+
+	if (!((w[0].flags | w[1].flags) & WINDOW_RESET) && !seq_after(p->seq, w[FLOW_OUT].end))
+		return false;
+	tcp_begin(flow, p, tcp);
+	return true;
+}
+
+enum drop_reason tcp_track(struct flow *flow, const struct packet *p, const uint8_t *tcp,
+			   enum flow_dir dir, enum flow_state *next)
+{
+	struct flow_window *s = &flow->window[dir], *r = &flow->window[!dir];
+	enum flow_state state = (enum flow_state)flow->state;
+	enum tcp_event event = event_of(p->tcp_flags);
+	uint32_t len = (uint32_t)(p->l4_len - p->tcp_len) + (event == EV_FIN);
+	enum drop_reason reason = DROP_NONE;
+	bool moves = true;
+
+	assert(state >= FIRST && state <= FLOW_TCP_CLOSING);
+	*next = (enum flow_state)table[state - FIRST][dir][event];
+	if (*next == FLOW_FREE)
+		return DROP_INBOUND; /* T17 */
+	if (state == FLOW_TCP_SYN)
+		moves = in_syn_state(flow, p, tcp, dir, &reason);
+	else if (event == EV_RST)
+		moves = reset(s, r, p, &reason);
+	else if (event == EV_SYN || event == EV_SYNACK)
+		moves = *next == FLOW_TCP_SYN && reopens(flow, p, tcp); /* T8, T9 */
+	else if ((p->tcp_flags & TCP_ACK) && !ack_ok(s, r, p->ack))
+		reason = DROP_TCP_WINDOW; /* T6 */
+	else if (seq_ok(s, r, p->seq, p->seq + len))
+		window_move(s, r, p, p->seq + len);
+	else if (len > 0)
+		reason = DROP_TCP_WINDOW; /* T6 */
+	else
+		moves = false;
+	if (!moves || reason != DROP_NONE)
+		*next = state;
+	return reason;
+}
+
+bool tcp_quoted_ok(const struct flow *flow, enum flow_dir dir, uint32_t seq)
+{
+	const struct flow_window *s = &flow->window[dir], *r = &flow->window[!dir];
+	uint32_t back = scaled(r) > ACK_WINDOW_MIN ? scaled(r) : ACK_WINDOW_MIN;
+
+	if (!(s->flags & WINDOW_SEEN))
+		return false;
+	return !seq_after(seq, s->end) && !seq_after(s->end - back, seq);
+}
+
+/* --- timers ------------------------------------------------------------------------ */
 
 enum flow_timer tcp_timer(enum flow_state state)
 {

@@ -424,8 +424,9 @@ static inline void lab_wait(struct lab *l, uint64_t ms)
 
 		l->ms += step;
 		ms -= step;
-		while (engine_tick(l->e, &l->out.f, (struct engine_time){ l->ms }))
-			;
+		engine_tick(l->e, (struct engine_time){ l->ms });
+		while (engine_take(l->e, &l->out.f))
+			engine_done(l->e, &l->out.f);
 	}
 }
 

@@ -31,17 +31,22 @@ static uint64_t dropped(enum drop_reason reason)
 	return engine_stats(lab.e)->drops[reason];
 }
 
-/* from client 1, port 1000, to the web server; and back to our port */
+/*
+ * from client 1, port 1000, to the web server; and back to our port. Both sides
+ * began at 0, so what is no SYN stands at 1; windows: test_tcp.c, tests/vectors/.
+ */
 static const struct seen *tcp_out(uint8_t flags)
 {
 	return lab_send(&lab, (struct pk){ .port = 1, .src = C1, .dst = WEB, .proto = 6,
-					   .sp = 1000, .dp = 80, .flags = flags });
+					   .sp = 1000, .dp = 80, .flags = flags,
+					   .seq = !(flags & T_SYN), .ack = !!(flags & T_ACK) });
 }
 
 static const struct seen *tcp_in(uint16_t port, uint8_t flags)
 {
 	return lab_send(&lab, (struct pk){ .port = UP, .src = WEB, .dst = OUR, .proto = 6,
-					   .sp = 80, .dp = port, .flags = flags });
+					   .sp = 80, .dp = port, .flags = flags,
+					   .seq = !(flags & T_SYN), .ack = !!(flags & T_ACK) });
 }
 
 static const struct seen *udp_out(uint16_t client, uint16_t sp, uint16_t dp)
@@ -435,6 +440,8 @@ static void test_echo(void)
 
 static void test_ports(void)
 {
+	struct engine_source_options many = { .max_flows = 1u << 18 };
+	struct addr c1;
 	uint32_t low = 0, high = 0, kept = 0;
 
 	test_case("N9_low_ports_are_kept_too");
@@ -466,6 +473,8 @@ static void test_ports(void)
 	/* one remote, every port taken: bounded probing, then a clear refusal */
 	test_case("N3_exhaustion_is_refused");
 	start(1u << 18);
+	c1 = lab_to_addr(C1);
+	CHECK_INT(engine_source_options(lab.e, &c1, &many), 0);
 	for (uint32_t p = 1; p < 65536; p++)
 		s = udp_out(1, (uint16_t)p, 4000);
 	CHECK_INT(engine_stats(lab.e)->flows_active, 65535);
@@ -478,7 +487,21 @@ static void test_ports(void)
 	s = udp_out(2, 9, 4001); /* another remote has all of them */
 	CHECK_INT(s->sp, 9);
 
+	test_case("N4_a_source_never_has_more_than_half_of_the_ports");
+	start(1u << 18);
+	for (uint32_t p = 1; p < 65536; p++)
+		s = udp_out(1, (uint16_t)p, 4000);
+	CHECK_INT(engine_stats(lab.e)->flows_active, 32768);
+	s = udp_out(2, 9, 4000);
+	forwarded(OUR, DNS, UP);
+
 	test_case("N5_port_returns_after_the_timeout");
+	start(1u << 18);
+	CHECK_INT(engine_source_options(lab.e, &c1, &many), 0);
+	for (uint32_t p = 1; p < 65536; p++)
+		s = udp_out(1, (uint16_t)p, 4000);
+	s = udp_out(2, 9, 4000);
+	CHECK_INT(dropped(DROP_NO_PORT), 1);
 	lab_wait(&lab, 120 * 1000);
 	s = udp_out(2, 9, 4000);
 	forwarded(OUR, DNS, UP);
@@ -522,8 +545,8 @@ static void test_time(void)
 	s = udp_out(1, 5000, 4000);
 	for (int i = 0; i < 40; i++) {
 		lab.ms += 10000;
-		while (engine_tick(lab.e, &lab.out.f, (struct engine_time){ lab.ms }))
-			;
+		for (int k = 0; k < 20; k++)
+			engine_tick(lab.e, (struct engine_time){ lab.ms });
 	}
 	CHECK_INT(engine_stats(lab.e)->flows_active, 0);
 

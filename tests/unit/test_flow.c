@@ -13,6 +13,7 @@
 #define OWNERS 3
 
 static const uint8_t hash_key[16] = "sixteen bytes ok";
+static const uint32_t no_timeouts[FLOW_TIMERS];
 
 struct model_flow {
 	bool used;
@@ -174,14 +175,14 @@ static void op_expire(struct world *w)
 		if (i == FLOWS)
 			return;
 		CHECK(w->now - w->model[i].last_seen >=
-		      flow_timeout_ms[w->model[i].init.timer]);
+		      w->t.timeout_ms[w->model[i].init.timer]);
 		flow_remove(&w->t, index, &w->owners[w->model[i].owner]);
 		model_drop(w, &w->model[i]);
 	}
 	for (unsigned int i = 0; i < FLOWS; i++)
 		if (w->model[i].used)
 			CHECK(w->now - w->model[i].last_seen <
-			      2 * (uint64_t)flow_timeout_ms[w->model[i].init.timer]);
+			      2 * (uint64_t)w->t.timeout_ms[w->model[i].init.timer]);
 }
 
 /* The head of a source's list is the flow that entered that rank first. */
@@ -209,7 +210,7 @@ static void run_history(uint8_t seed, unsigned int steps)
 	uint8_t rng_seed[32] = { seed };
 
 	memset(&w, 0, sizeof(w));
-	CHECK_INT(flow_table_init(&w.t, FLOWS, hash_key), 0);
+	CHECK_INT(flow_table_init(&w.t, FLOWS, hash_key, no_timeouts), 0);
 	rng_init(&w.rng, rng_seed);
 	for (unsigned int o = 0; o < OWNERS; o++)
 		flow_owner_init(&w.owners[o]);
@@ -255,7 +256,7 @@ static void test_full(void)
 	uint32_t away = 0, failed = 0;
 
 	test_case("D2_table_fills_completely");
-	CHECK_INT(flow_table_init(&t, max, hash_key), 0);
+	CHECK_INT(flow_table_init(&t, max, hash_key, no_timeouts), 0);
 	flow_owner_init(&owner);
 	for (uint32_t i = 0; i < max; i++) {
 		struct flow f = { .family = 4, .proto = 17, .client_port = (uint16_t)i,
@@ -298,7 +299,7 @@ static void test_blocked(void)
 
 	test_case("D1_overfull_buckets_refuse_cleanly");
 	/* 64 flows, 16 buckets of ten: all keys with few distinct homes */
-	CHECK_INT(flow_table_init(&t, FLOW_MAX_MIN, hash_key), 0);
+	CHECK_INT(flow_table_init(&t, FLOW_MAX_MIN, hash_key, no_timeouts), 0);
 	flow_owner_init(&owner);
 	for (uint32_t i = 0; inserted < FLOW_MAX_MIN && i < 200000; i++) {
 		struct flow f = { .family = 4, .proto = 17, .client_port = (uint16_t)i,
@@ -336,9 +337,9 @@ static void test_sizes(void)
 	printf("  %zu bytes a flow, buckets included\n", FLOW_BYTES);
 	CHECK_INT(FLOW_BYTES, 144);
 	test_case("D7_size_is_checked");
-	CHECK(flow_table_init(&t, 0, hash_key) < 0);
-	CHECK(flow_table_init(&t, 1000, hash_key) < 0);
-	CHECK(flow_table_init(&t, 1u << 25, hash_key) < 0);
+	CHECK(flow_table_init(&t, 0, hash_key, no_timeouts) < 0);
+	CHECK(flow_table_init(&t, 1000, hash_key, no_timeouts) < 0);
+	CHECK(flow_table_init(&t, 1u << 25, hash_key, no_timeouts) < 0);
 }
 
 int main(void)

@@ -16,7 +16,7 @@ static const struct pk ping = { .port = 1, .src = C1, .dst = WEB, .proto = 1, .t
 
 static enum drop_reason parse_frame(void)
 {
-	enum drop_reason reason = packet_parse_ip4(&t.f, &p);
+	enum drop_reason reason = packet_parse_ip4(&t.f, &p, false);
 
 	return reason ? reason : packet_parse_l4(&t.f, &p);
 }
@@ -202,7 +202,9 @@ static void test_addresses(void)
 		struct pk k = udp;
 
 		k.frag = (uint16_t)(frag == 0x2000 ? 0x2000 : 0x0001);
-		CHECK_INT(parse(&k), DROP_FRAGMENT);
+		CHECK_INT(parse(&k), DROP_NONE);
+		CHECK(p.fragment && p.more == (frag == 0x2000));
+		CHECK(p.frag_off == (frag == 0x2000 ? 0 : 8) && p.frag_data == 34);
 	}
 	test_case("P10_df_is_not_a_fragment");
 	{
