@@ -7,6 +7,7 @@
 
 #include "firewall/control.h"
 #include "firewall/log.h"
+#include "firewall/packet_log.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -172,9 +173,15 @@ static int start_signals(struct daemon *d)
 
 static int start_engine(struct daemon *d)
 {
-	struct engine_config config = {.flow_max = 1024};
+	struct engine_config config = {
+		.flow_max = 1024,
+		.pass_ip_options = d->options->pass_ip_options,
+		.no_mss_clamp = d->options->no_mss_clamp,
+		.no_inbound_refresh = d->options->no_inbound_refresh,
+	};
 	int err;
 
+	memcpy(config.timeout_s, d->options->timeout_s, sizeof(config.timeout_s));
 	while (config.flow_max < d->options->flows)
 		config.flow_max *= 2;
 	if (getrandom(config.hash_key, sizeof(config.hash_key), 0) !=
@@ -184,7 +191,7 @@ static int start_engine(struct daemon *d)
 		return -EIO;
 	err = engine_new(&d->engine, &config);
 	if (err == 0)
-		err = sources_new(&d->sources, d->engine, &d->env);
+		err = sources_new(&d->sources, d->engine, &d->env, &d->settings);
 	if (err == 0)
 		err = copy_batch_new(&d->batch, d->xen);
 	if (err == 0)
@@ -379,6 +386,7 @@ int daemon_run(struct daemon *d)
 			notify_ready();
 		}
 		more = move_packets(d, &now_us);
+		packet_log_drain(d->engine, d->now_ms);
 		/* a port that broke in this turn is closed in the next round */
 		if (d->netback != NULL && netback_deadline(d->netback) < d->store_watch.deadline_ms)
 			d->store_watch.deadline_ms = netback_deadline(d->netback);

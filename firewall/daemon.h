@@ -14,6 +14,7 @@
 #include "firewall/forward.h"
 #include "firewall/loop.h"
 #include "firewall/options.h"
+#include "firewall/settings.h"
 #include "firewall/sources.h"
 #include "netback/netback.h"
 #include "qubesdb/qubesdb.h"
@@ -46,9 +47,10 @@ struct daemon {
 	struct attachment attachments[ENGINE_IFACE_MAX];
 	struct addr dns[DNS_SERVERS_MAX];
 	struct policy_env env;
+	struct settings settings;
 	uint16_t uplink; /* index of the port in use, or PORT_NONE */
 	uint64_t started_ms, now_ms, wakeups;
-	bool synced, ready, waiting, stop, reload, reconfigure;
+	bool synced, stirred, ready, waiting, stop, reload, reconfigure;
 
 	struct loop_watch db_watch, store_watch, event_watch, signal_watch;
 };

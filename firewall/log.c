@@ -68,28 +68,34 @@ void log_msg(int level, const char *fmt, ...)
 		return;
 }
 
-void log_peer(uint64_t now_ms, int level, const char *text)
+void log_limited(struct log_limit *l, uint64_t now_ms, int level, const char *text)
 {
-	static uint64_t filled_ms, suppressed;
-	static unsigned int tokens = LOG_PEER_BURST;
-	uint64_t gained = (now_ms - filled_ms) * LOG_PEER_RATE / 1000;
+	uint64_t gained = (now_ms - l->filled_ms) * l->rate / 1000;
 
 	if (level > log_threshold)
 		return;
 	if (gained > 0) {
-		tokens = gained >= LOG_PEER_BURST ? LOG_PEER_BURST : tokens + (unsigned int)gained;
-		if (tokens > LOG_PEER_BURST)
-			tokens = LOG_PEER_BURST;
-		filled_ms = now_ms;
+		l->tokens = gained >= l->burst ? l->burst : l->tokens + (unsigned int)gained;
+		if (l->tokens > l->burst)
+			l->tokens = l->burst;
+		l->filled_ms = now_ms;
 	}
-	if (tokens == 0) {
-		suppressed++;
+	if (l->tokens == 0) {
+		l->suppressed++;
 		return;
 	}
-	tokens--;
-	if (suppressed > 0) {
-		log_msg(LOG_LEVEL_WARNING, "%llu lines suppressed", (unsigned long long)suppressed);
-		suppressed = 0;
+	l->tokens--;
+	if (l->suppressed > 0) {
+		log_msg(LOG_LEVEL_WARNING, "%llu lines suppressed",
+			(unsigned long long)l->suppressed);
+		l->suppressed = 0;
 	}
 	log_msg(level, "%s", text);
+}
+
+void log_peer(uint64_t now_ms, int level, const char *text)
+{
+	static struct log_limit limit = LOG_LIMIT(LOG_PEER_BURST, LOG_PEER_RATE);
+
+	log_limited(&limit, now_ms, level, text);
 }

@@ -25,13 +25,27 @@ int log_level_parse(const char *name);
  */
 void log_msg(int level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/** A limit on lines of one kind: so many at once, so many a second. */
+struct log_limit {
+	unsigned int burst, rate, tokens;
+	uint64_t filled_ms, suppressed;
+};
+
+#define LOG_LIMIT(burst, rate) {burst, rate, burst, 0, 0}
+
 /**
- * log_peer() - a line that a peer can cause (hp_043_log_flood, D3)
+ * log_limited() - a line that comes from outside (hp_043_log_flood, D3)
  * @now_ms:	CLOCK_BOOTTIME
  *
- * At most LOG_PEER_BURST lines at once and LOG_PEER_RATE a second over all
- * peers; the next line that passes says how many were suppressed.
+ * The next line that passes says how many were suppressed.
  */
+void log_limited(struct log_limit *limit, uint64_t now_ms, int level, const char *text);
+
+/* Packets of clients, beyond what the engine limits for each source. */
+#define LOG_PACKET_BURST 50
+#define LOG_PACKET_RATE	 20
+
+/** log_peer() - log_limited() for everything that a peer can cause */
 #define LOG_PEER_BURST 20
 #define LOG_PEER_RATE  5
 void log_peer(uint64_t now_ms, int level, const char *text);

@@ -31,6 +31,14 @@ static const char usage[] =
 	"  --self[=DEV]          TUN into the own kernel, which may ask the DNS servers\n"
 	"  --control PATH        socket of `ringfence status` (default /run/ringfenced.sock)\n"
 	"  --flows N             flows at a time, 1024..1048576 (default 65536)\n"
+	"  --timeout CLASS=S     seconds without a packet after which a flow ends, by class:\n"
+	"                        tcp-opening 240, tcp-open 86400, tcp-half-closed 900,\n"
+	"                        tcp-closing 240, udp-unreplied 120, udp-replied 300,\n"
+	"                        dns-unreplied 30, dns-replied 5, icmp 60, other 600,\n"
+	"                        mapping 300\n"
+	"  --pass-ip-options     let IPv4 options pass, but for source routes\n"
+	"  --no-mss-clamp        leave the MSS option of TCP alone\n"
+	"  --no-inbound-refresh  answers do not keep a UDP flow alive\n"
 	"  --spin-us N           poll the rings so long before sleeping, 0..1000 (default 0)\n"
 	"  --log-level LEVEL     error, warning, info (default) or debug\n"
 	"  -n, --check           print the policies that would be in force, and exit\n"
@@ -133,9 +141,28 @@ static enum options_result parse_tap(struct options *o, char *spec)
 	return OPTIONS_RUN;
 }
 
+static enum options_result parse_timeout(struct options *o, char *arg)
+{
+	char *value = strchr(arg, '=');
+
+	if (value == NULL)
+		return complain("--timeout: \"%s\" is not CLASS=SECONDS", arg);
+	*value++ = '\0';
+	for (unsigned int i = 0; i < FLOW_TIMERS; i++) {
+		if (strcmp(arg, flow_timer_name((enum flow_timer)i)) != 0)
+			continue;
+		if (parse_u32(value, 1, FLOW_TIMEOUT_MAX_S, &o->timeout_s[i]) != 0)
+			return complain("--timeout %s: \"%s\" is not a number from 1 to %u", arg,
+					value, FLOW_TIMEOUT_MAX_S);
+		return OPTIONS_RUN;
+	}
+	return complain("--timeout: \"%s\" is no class of flows", arg);
+}
+
 enum {
 	OPT_XEN = 256, OPT_TAP, OPT_QUBESDB, OPT_RESOLVE, OPT_SELF, OPT_CONTROL, OPT_FLOWS,
-	OPT_SPIN, OPT_LOG, OPT_HELP, OPT_VERSION,
+	OPT_TIMEOUT, OPT_PASS_OPTIONS, OPT_NO_CLAMP, OPT_NO_REFRESH, OPT_SPIN, OPT_LOG, OPT_HELP,
+	OPT_VERSION,
 };
 
 static const struct option long_options[] = {
@@ -146,6 +173,10 @@ static const struct option long_options[] = {
 	{"self", optional_argument, NULL, OPT_SELF},
 	{"control", required_argument, NULL, OPT_CONTROL},
 	{"flows", required_argument, NULL, OPT_FLOWS},
+	{"timeout", required_argument, NULL, OPT_TIMEOUT},
+	{"pass-ip-options", no_argument, NULL, OPT_PASS_OPTIONS},
+	{"no-mss-clamp", no_argument, NULL, OPT_NO_CLAMP},
+	{"no-inbound-refresh", no_argument, NULL, OPT_NO_REFRESH},
 	{"spin-us", required_argument, NULL, OPT_SPIN},
 	{"log-level", required_argument, NULL, OPT_LOG},
 	{"check", no_argument, NULL, 'n'},
@@ -183,6 +214,17 @@ static enum options_result parse_one(struct options *o, int opt, char *arg)
 		if (parse_u32(arg, FLOWS_MIN, FLOWS_MAX, &o->flows) != 0)
 			return complain("--flows: \"%s\" is not a number from %d to %u", arg,
 					FLOWS_MIN, FLOWS_MAX);
+		return OPTIONS_RUN;
+	case OPT_TIMEOUT:
+		return parse_timeout(o, arg);
+	case OPT_PASS_OPTIONS:
+		o->pass_ip_options = true;
+		return OPTIONS_RUN;
+	case OPT_NO_CLAMP:
+		o->no_mss_clamp = true;
+		return OPTIONS_RUN;
+	case OPT_NO_REFRESH:
+		o->no_inbound_refresh = true;
 		return OPTIONS_RUN;
 	case OPT_SPIN:
 		if (parse_u32(arg, 0, SPIN_US_MAX, &o->spin_us) != 0)

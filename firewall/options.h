@@ -5,6 +5,7 @@
 #ifndef FIREWALL_OPTIONS_H
 #define FIREWALL_OPTIONS_H
 
+#include "firewall/flow.h"
 #include "netback/port.h"
 
 #include <stdbool.h>
@@ -32,6 +33,8 @@ struct options {
 	const char *self_device; /* NULL: no self port */
 	uint32_t flows;
 	uint32_t spin_us;
+	uint32_t timeout_s[FLOW_TIMERS]; /* 0: the default */
+	bool pass_ip_options, no_mss_clamp, no_inbound_refresh;
 	int log_level;
 	bool check_only;
 };

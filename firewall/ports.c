@@ -87,6 +87,8 @@ static void set_iface(struct daemon *d, struct attachment *at)
 		iface.gateway6 = db_addr(d, "/qubes-netvm-gateway6", 6);
 		if (iface.gateway4.family == 0)
 			iface.gateway4 = db_addr(d, "/qubes-ip", 4);
+		if (port->role == PORT_ROLE_CLIENT)
+			iface.visible4 = settings_visible(d->db, &at->ip4, &iface.gateway4);
 		break;
 	}
 	if (engine_iface_set(d->engine, port->id, &iface) != 0)
@@ -97,7 +99,18 @@ static void set_iface(struct daemon *d, struct attachment *at)
 void daemon_configure(struct daemon *d)
 {
 	struct addr dns[DNS_SERVERS_MAX];
-	size_t n = dns_servers(d->db, dns);
+	size_t n = dns_servers(d->db, dns), seed_len;
+	const char *seed = qubesdb_read(d->db, "/qubes-random-seed", &seed_len);
+
+	if (seed != NULL && !d->stirred) {
+		engine_stir(d->engine, seed, seed_len); /* N2 */
+		d->stirred = true;
+	}
+	settings_read(&d->settings, d->db, d->now_ms);
+	engine_set_dns(d->engine, d->settings.dns, d->settings.dns_count);
+	(void)engine_set_connected(d->engine, d->settings.connected,
+				   d->settings.connected_count); /* it has the same bound */
+	sources_apply_options(d->sources);
 
 	if (n != d->env.dns_count || memcmp(dns, d->dns, n * sizeof(dns[0])) != 0) {
 		memcpy(d->dns, dns, n * sizeof(dns[0]));

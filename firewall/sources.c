@@ -33,13 +33,15 @@ struct source {
 struct sources {
 	struct engine *engine;
 	const struct policy_env *env;
+	const struct settings *settings;
 	struct source list[ENGINE_SOURCE_MAX]; /* sorted by address */
 	size_t count;
 	uint64_t commits;
 	bool bad_address_logged;
 };
 
-int sources_new(struct sources **out, struct engine *engine, const struct policy_env *env)
+int sources_new(struct sources **out, struct engine *engine, const struct policy_env *env,
+		const struct settings *settings)
 {
 	struct sources *s = calloc(1, sizeof(*s));
 
@@ -47,6 +49,7 @@ int sources_new(struct sources **out, struct engine *engine, const struct policy
 		return -ENOMEM;
 	s->engine = engine;
 	s->env = env;
+	s->settings = settings;
 	*out = s;
 	return 0;
 }
@@ -147,6 +150,22 @@ static struct source *find_or_add(struct sources *s, const struct addr *addr)
 	return src;
 }
 
+static void apply_options(struct sources *s, const struct source *src)
+{
+	struct engine_source_options options = settings_options(s->settings, &src->addr);
+	char text[ADDR_STRLEN];
+
+	if (engine_source_options(s->engine, &src->addr, &options) == -ENOMEM)
+		log_msg(LOG_LEVEL_ERROR, "source %s: no memory for endpoint-independent mapping",
+			addr_format(&src->addr, text));
+}
+
+void sources_apply_options(struct sources *s)
+{
+	for (size_t i = 0; i < s->count; i++)
+		apply_options(s, &s->list[i]);
+}
+
 /*
  * Put a policy in force; takes it over. Without memory or room the source has
  * none, which the engine treats as "nothing committed": closed.
@@ -165,6 +184,7 @@ static bool enforce(struct sources *s, struct source *src, struct policy *policy
 			addr_format(&src->addr, text));
 		return false;
 	}
+	apply_options(s, src);
 	return true;
 }
 

@@ -11,6 +11,7 @@
 #define FIREWALL_SOURCES_H
 
 #include "firewall/engine.h"
+#include "firewall/settings.h"
 #include "qubesdb/qubesdb.h"
 #include "rules/rules.h"
 
@@ -36,8 +37,11 @@ struct source_view {
  * sources_new() - an empty table
  * @env:	names and DNS servers; kept by reference; the caller calls
  *		sources_recompile() when anything in it has changed
+ * @settings:	options of sources; kept by reference; sources_apply_options()
+ *		likewise
  */
-int sources_new(struct sources **out, struct engine *engine, const struct policy_env *env);
+int sources_new(struct sources **out, struct engine *engine, const struct policy_env *env,
+		const struct settings *settings);
 void sources_free(struct sources **s);
 
 /**
@@ -58,6 +62,9 @@ void sources_gone(struct sources *s, const char *text);
 /** sources_recompile() - DNS servers or names changed; unchanged results keep
  *  their epoch */
 void sources_recompile(struct sources *s);
+
+/** sources_apply_options() - the settings have changed */
+void sources_apply_options(struct sources *s);
 
 /** sources_attach() - a vif with this address appeared */
 void sources_attach(struct sources *s, const struct addr *addr);

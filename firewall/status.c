@@ -184,6 +184,12 @@ static json_t *drops_json(const struct daemon *d)
 	return j;
 }
 
+static json_t *fragments_json(const struct engine_stats *es)
+{
+	return json_pack("{s:o, s:o}", "datagrams", number(es->assembled), "emitted",
+			 number(es->emitted));
+}
+
 static json_t *flows_json(const struct engine_stats *es)
 {
 	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "active", number(es->flows_active),
@@ -209,6 +215,7 @@ char *status_json(const struct daemon *d)
 	json_object_set_new(j, "clients", clients_json(d));
 	json_object_set_new(j, "uplink", uplink_json(d));
 	json_object_set_new(j, "flows", flows_json(es));
+	json_object_set_new(j, "fragments", fragments_json(es));
 	sources_each(d->sources, source_json, &sources);
 	json_object_set_new(j, "sources", sources.list);
 	json_object_set_new(j, "drops", drops_json(d));

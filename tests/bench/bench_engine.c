@@ -144,6 +144,8 @@ static void expect(uint64_t got, uint64_t want, const char *what)
 static double established(uint32_t n, uint8_t proto, uint32_t flow_max)
 {
 	uint32_t packets = n < 65536 ? 65536 : n;
+	struct engine_source_options many = { .max_flows = flow_max };
+	struct addr c1 = lab_to_addr(C1);
 	double t[ROUNDS];
 	uint64_t before;
 
@@ -151,6 +153,8 @@ static double established(uint32_t n, uint8_t proto, uint32_t flow_max)
 		engine_free(&lab.e);
 	lab_init(&lab, flow_max, 3);
 	lab_rules(&lab, C1, "accept", NULL);
+	if (engine_source_options(lab.e, &c1, &many))
+		exit(1);
 	for (uint32_t i = 0; i < n; i++) {
 		send_one(i, 0, proto, T_SYN);
 		send_one(i, 1, proto, T_SYN | T_ACK);

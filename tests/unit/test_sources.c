@@ -18,6 +18,7 @@
 static struct engine *e;
 static struct sources *s;
 static struct policy_env env;
+static struct settings settings;
 
 static struct addr ip(const char *text)
 {
@@ -33,7 +34,7 @@ static void setup(void)
 
 	env = (struct policy_env){0};
 	CHECK_INT(engine_new(&e, &config), 0);
-	CHECK_INT(sources_new(&s, e, &env), 0);
+	CHECK_INT(sources_new(&s, e, &env, &settings), 0);
 }
 
 static void teardown(void)
