@@ -182,6 +182,7 @@ static int start_engine(struct daemon *d)
 	int err;
 
 	memcpy(config.timeout_s, d->options->timeout_s, sizeof(config.timeout_s));
+	memcpy(config.frag_timeout_s, d->options->frag_timeout_s, sizeof(config.frag_timeout_s));
 	while (config.flow_max < d->options->flows)
 		config.flow_max *= 2;
 	if (getrandom(config.hash_key, sizeof(config.hash_key), 0) !=

@@ -29,6 +29,7 @@ struct engine_config {
 	uint8_t hash_key[16]; /* secret; from getrandom() */
 	uint8_t rng_seed[32]; /* for port choice; from getrandom() */
 	uint32_t timeout_s[FLOW_TIMERS]; /* packets.md 2.4; 0: the default */
+	uint32_t frag_timeout_s[FAMS];	 /* likewise */
 	bool pass_ip_options;	 /* P5: instead of dropping the packet */
 	bool no_mss_clamp;	 /* 2.3 */
 	bool no_inbound_refresh; /* U2: only the client keeps a UDP flow alive */

@@ -245,7 +245,7 @@ int engine_new(struct engine **out, const struct engine_config *config)
 	err = flow_table_init(&e->table, config->flow_max ? config->flow_max : 65536,
 			      config->hash_key, config->timeout_s);
 	if (err == 0)
-		err = frag_table_init(&e->frags, config->hash_key);
+		err = frag_table_init(&e->frags, config->hash_key, config->frag_timeout_s);
 	if (err) {
 		engine_free(&e);
 		return err;

@@ -34,8 +34,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define TIMEOUT4_MS 30000u /* 2.4 */
-#define TIMEOUT6_MS 60000u /* RFC 8200 4.5 */
 #define SEGS_MAX 16	   /* of a frame: within what any ring takes */
 
 static_assert(FRAG_BLOCK % 8 == 0, "a cut between blocks is a cut between fragments");
@@ -45,8 +43,14 @@ static_assert((FRAG_HASH & (FRAG_HASH - 1)) == 0, "masked");
 
 /* --- life ---------------------------------------------------------------------------- */
 
-int frag_table_init(struct frag_table *t, const uint8_t hash_key[16])
+int frag_table_init(struct frag_table *t, const uint8_t hash_key[16],
+		    const uint32_t timeout_s[FAMS])
 {
+	static const uint32_t defaults[FAMS] = { FRAG_TIMEOUT4_S, FRAG_TIMEOUT6_S };
+
+	for (unsigned int i = 0; i < FAMS; i++)
+		if (timeout_s[i] > FRAG_TIMEOUT_MAX_S)
+			return -EINVAL;
 	memset(t, 0, sizeof(*t));
 	/* not touched before their first use: memory grows with it */
 	t->blocks = malloc(FRAG_BLOCKS * sizeof(*t->blocks));
@@ -59,8 +63,10 @@ int frag_table_init(struct frag_table *t, const uint8_t hash_key[16])
 	t->free_block = t->free_datagram = FRAG_NONE;
 	for (unsigned int i = 0; i < FRAG_HASH; i++)
 		t->chains[i] = FRAG_NONE;
-	for (unsigned int i = 0; i < FAMS; i++)
+	for (unsigned int i = 0; i < FAMS; i++) {
 		t->age[i] = (struct frag_list){ FRAG_NONE, FRAG_NONE };
+		t->timeout_ms[i] = (timeout_s[i] ? timeout_s[i] : defaults[i]) * 1000;
+	}
 	t->sending = (struct frag_list){ FRAG_NONE, FRAG_NONE };
 	return 0;
 }
@@ -333,10 +339,11 @@ static void spoil(struct frag_table *t, struct datagram *d)
 static bool is_duplicate(const struct frag_table *t, uint16_t index, const struct frame *f,
 			 size_t at, uint32_t off, uint32_t len)
 {
+	const struct frag_block *b;
 	uint8_t byte[FRAG_BLOCK];
 
-	for (; index != FRAG_NONE && t->blocks[index].off < off + len; index = t->blocks[index].next) {
-		const struct frag_block *b = &t->blocks[index];
+	for (; index != FRAG_NONE && t->blocks[index].off < off + len; index = b->next) {
+		b = &t->blocks[index];
 
 		if (b->frag_off != off || b->frag_len != len ||
 		    !frame_read(f, at + (b->off - off), byte, b->len) ||
@@ -492,12 +499,10 @@ struct frag_result frag_add(struct frag_table *t, const struct frag_key *key,
 
 uint16_t frag_expired(const struct frag_table *t, uint64_t clock)
 {
-	static const uint32_t timeout[FAMS] = { TIMEOUT4_MS, TIMEOUT6_MS };
-
 	for (unsigned int i = 0; i < FAMS; i++) {
 		uint16_t head = t->age[i].head;
 
-		if (head != FRAG_NONE && clock - t->datagrams[head].since >= timeout[i])
+		if (head != FRAG_NONE && clock - t->datagrams[head].since >= t->timeout_ms[i])
 			return head;
 	}
 	return FRAG_NONE;
@@ -607,11 +612,15 @@ size_t frag_read(const struct frag_table *t, const struct datagram *d, size_t of
 		 size_t len)
 {
 	uint8_t *to = dst;
+	const struct frag_block *b;
 	size_t done = 0;
 
-	for (uint16_t i = block_at(t, d, off); i != FRAG_NONE && done < len; i = t->blocks[i].next) {
-		const struct frag_block *b = &t->blocks[i];
-		size_t skip = off + done - b->off, n = b->len - skip;
+	for (uint16_t i = block_at(t, d, off); i != FRAG_NONE && done < len; i = b->next) {
+		size_t skip, n;
+
+		b = &t->blocks[i];
+		skip = off + done - b->off;
+		n = b->len - skip;
 
 		if (n > len - done)
 			n = len - done;
@@ -625,11 +634,15 @@ void frag_write(struct frag_table *t, const struct datagram *d, size_t off, cons
 		size_t len)
 {
 	const uint8_t *from = src;
+	struct frag_block *b;
 	size_t done = 0;
 
-	for (uint16_t i = block_at(t, d, off); i != FRAG_NONE && done < len; i = t->blocks[i].next) {
-		struct frag_block *b = &t->blocks[i];
-		size_t skip = off + done - b->off, n = b->len - skip;
+	for (uint16_t i = block_at(t, d, off); i != FRAG_NONE && done < len; i = b->next) {
+		size_t skip, n;
+
+		b = &t->blocks[i];
+		skip = off + done - b->off;
+		n = b->len - skip;
 
 		if (n > len - done)
 			n = len - done;

@@ -17,6 +17,9 @@
 #define FRAG_OWNER_DATAGRAMS 64u  /* F10 */
 #define FRAG_OWNER_BLOCKS (256u * 1024 / FRAG_BLOCK)
 #define FRAG_FRAGMENTS 64u	  /* F10: of one datagram */
+#define FRAG_TIMEOUT4_S 30u	  /* 2.4 */
+#define FRAG_TIMEOUT6_S 60u	  /* RFC 8200 4.5 */
+#define FRAG_TIMEOUT_MAX_S 3600u
 
 /** What holds fragments together; the interface keeps clients apart (F17). */
 struct frag_key {
@@ -86,10 +89,18 @@ struct frag_table {
 	uint16_t chains[FRAG_HASH];
 	struct frag_list age[FAMS];
 	struct frag_list sending;
+	uint32_t timeout_ms[FAMS];
 	struct siphash_key hash_key;
 };
 
-int frag_table_init(struct frag_table *t, const uint8_t hash_key[16]);
+/**
+ * frag_table_init() - an empty table
+ * @timeout_s:	by family; 0: the default
+ *
+ * Return: 0, -EINVAL or -ENOMEM.
+ */
+int frag_table_init(struct frag_table *t, const uint8_t hash_key[16],
+		    const uint32_t timeout_s[FAMS]);
 void frag_table_fini(struct frag_table *t);
 void frag_owner_init(struct frag_owner *owner);
 

@@ -31,11 +31,11 @@ static const char usage[] =
 	"  --self[=DEV]          TUN into the own kernel, which may ask the DNS servers\n"
 	"  --control PATH        socket of `ringfence status` (default /run/ringfenced.sock)\n"
 	"  --flows N             flows at a time, 1024..1048576 (default 65536)\n"
-	"  --timeout CLASS=S     seconds without a packet after which a flow ends, by class:\n"
+	"  --timeout CLASS=S     seconds without a packet after which a flow ends (1..1209600):\n"
 	"                        tcp-opening 240, tcp-open 86400, tcp-half-closed 900,\n"
 	"                        tcp-closing 240, udp-unreplied 120, udp-replied 300,\n"
 	"                        dns-unreplied 30, dns-replied 5, icmp 60, other 600,\n"
-	"                        mapping 300\n"
+	"                        mapping 300, fragment-ipv4 30, fragment-ipv6 60\n"
 	"  --pass-ip-options     let IPv4 options pass, but for source routes\n"
 	"  --no-mss-clamp        leave the MSS option of TCP alone\n"
 	"  --no-inbound-refresh  answers do not keep a UDP flow alive\n"
@@ -141,22 +141,36 @@ static enum options_result parse_tap(struct options *o, char *spec)
 	return OPTIONS_RUN;
 }
 
+/* Where the timeout of a class is kept, and how long it may be; or NULL. */
+static uint32_t *timeout_of(struct options *o, const char *class, uint32_t *max)
+{
+	*max = FRAG_TIMEOUT_MAX_S;
+	if (strcmp(class, "fragment-ipv4") == 0)
+		return &o->frag_timeout_s[V4];
+	if (strcmp(class, "fragment-ipv6") == 0)
+		return &o->frag_timeout_s[V6];
+	*max = FLOW_TIMEOUT_MAX_S;
+	for (unsigned int i = 0; i < FLOW_TIMERS; i++)
+		if (strcmp(class, flow_timer_name((enum flow_timer)i)) == 0)
+			return &o->timeout_s[i];
+	return NULL;
+}
+
 static enum options_result parse_timeout(struct options *o, char *arg)
 {
 	char *value = strchr(arg, '=');
+	uint32_t *timeout, max;
 
 	if (value == NULL)
 		return complain("--timeout: \"%s\" is not CLASS=SECONDS", arg);
 	*value++ = '\0';
-	for (unsigned int i = 0; i < FLOW_TIMERS; i++) {
-		if (strcmp(arg, flow_timer_name((enum flow_timer)i)) != 0)
-			continue;
-		if (parse_u32(value, 1, FLOW_TIMEOUT_MAX_S, &o->timeout_s[i]) != 0)
-			return complain("--timeout %s: \"%s\" is not a number from 1 to %u", arg,
-					value, FLOW_TIMEOUT_MAX_S);
-		return OPTIONS_RUN;
-	}
-	return complain("--timeout: \"%s\" is no class of flows", arg);
+	timeout = timeout_of(o, arg, &max);
+	if (timeout == NULL)
+		return complain("--timeout: \"%s\" is no class of flows", arg);
+	if (parse_u32(value, 1, max, timeout) != 0)
+		return complain("--timeout %s: \"%s\" is not a number from 1 to %u", arg, value,
+				max);
+	return OPTIONS_RUN;
 }
 
 enum {
@@ -185,12 +199,25 @@ static const struct option long_options[] = {
 	{NULL, 0, NULL, 0},
 };
 
+/* Options without an argument. */
+static enum options_result parse_flag(struct options *o, int opt)
+{
+	bool *const flag = opt == OPT_XEN	    ? &o->use_xen
+			   : opt == OPT_PASS_OPTIONS ? &o->pass_ip_options
+			   : opt == OPT_NO_CLAMP     ? &o->no_mss_clamp
+			   : opt == OPT_NO_REFRESH   ? &o->no_inbound_refresh
+			   : opt == 'n'		     ? &o->check_only
+						     : NULL;
+
+	if (flag == NULL)
+		return OPTIONS_EXIT_USAGE; /* getopt has said what is wrong */
+	*flag = true;
+	return OPTIONS_RUN;
+}
+
 static enum options_result parse_one(struct options *o, int opt, char *arg)
 {
 	switch (opt) {
-	case OPT_XEN:
-		o->use_xen = true;
-		return OPTIONS_RUN;
 	case OPT_TAP:
 		return parse_tap(o, arg);
 	case OPT_QUBESDB:
@@ -217,15 +244,6 @@ static enum options_result parse_one(struct options *o, int opt, char *arg)
 		return OPTIONS_RUN;
 	case OPT_TIMEOUT:
 		return parse_timeout(o, arg);
-	case OPT_PASS_OPTIONS:
-		o->pass_ip_options = true;
-		return OPTIONS_RUN;
-	case OPT_NO_CLAMP:
-		o->no_mss_clamp = true;
-		return OPTIONS_RUN;
-	case OPT_NO_REFRESH:
-		o->no_inbound_refresh = true;
-		return OPTIONS_RUN;
 	case OPT_SPIN:
 		if (parse_u32(arg, 0, SPIN_US_MAX, &o->spin_us) != 0)
 			return complain("--spin-us: \"%s\" is not a number from 0 to %d", arg,
@@ -236,9 +254,6 @@ static enum options_result parse_one(struct options *o, int opt, char *arg)
 		if (o->log_level < 0)
 			return complain("--log-level: \"%s\" is no level", arg);
 		return OPTIONS_RUN;
-	case 'n':
-		o->check_only = true;
-		return OPTIONS_RUN;
 	case OPT_HELP:
 		fputs(usage, stdout);
 		return OPTIONS_EXIT_OK;
@@ -246,7 +261,7 @@ static enum options_result parse_one(struct options *o, int opt, char *arg)
 		puts("ringfenced " RINGFENCE_VERSION);
 		return OPTIONS_EXIT_OK;
 	default:
-		return OPTIONS_EXIT_USAGE; /* getopt has said what is wrong */
+		return parse_flag(o, opt);
 	}
 }
 

@@ -6,6 +6,7 @@
 #define FIREWALL_OPTIONS_H
 
 #include "firewall/flow.h"
+#include "firewall/frag.h"
 #include "netback/port.h"
 
 #include <stdbool.h>
@@ -34,6 +35,7 @@ struct options {
 	uint32_t flows;
 	uint32_t spin_us;
 	uint32_t timeout_s[FLOW_TIMERS]; /* 0: the default */
+	uint32_t frag_timeout_s[FAMS];	 /* likewise */
 	bool pass_ip_options, no_mss_clamp, no_inbound_refresh;
 	int log_level;
 	bool check_only;

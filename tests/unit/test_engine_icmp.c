@@ -345,7 +345,8 @@ static void test_own_errors(void)
 	CHECK(s->verdict == FRAME_DROP && s->reason == DROP_NONE); /* its bytes were taken */
 	for (int i = 0; i < 2; i++) {
 		CHECK(engine_take(lab.e, &lab.out.f));
-		CHECK(lab.out.f.len == (i ? 14 + 20 + 5 : 14 + 20 + 1376) && lab.out.f.out_port == UP);
+		CHECK_INT(lab.out.f.len, i ? 14 + 20 + 5 : 14 + 20 + 1376);
+		CHECK_INT(lab.out.f.out_port, UP);
 		engine_done(lab.e, &lab.out.f);
 	}
 	CHECK(!engine_take(lab.e, &lab.out.f));

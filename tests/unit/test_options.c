@@ -35,7 +35,8 @@ static enum options_result parse(const char *line)
 int main(void)
 {
 	static const char *const bad[] = {
-		"--nonsense", "stray", "--tap", "--tap client", "--tap client=c1",
+		"--timeout", "--timeout tcp-open", "--timeout nothing=1", "--timeout icmp=0",
+		"--timeout icmp=1209601", "--timeout fragment-ipv4=3601", "--nonsense", "stray", "--tap", "--tap client", "--tap client=c1",
 		"--tap other=c1,ip=10.0.0.1", "--tap client=c1,ip=10.0.0",
 		"--tap client=,ip=10.0.0.1",
 		"--tap client=c1,ip=fd00::1", "--tap client=c1,ip=10.0.0.1,ip6=10.0.0.2",
@@ -76,6 +77,19 @@ int main(void)
 	CHECK(!o.taps[1].has_mac);
 	CHECK_STR(o.self_device, "rf-self");
 	CHECK(o.check_only);
+
+	test_case("T13_U1_options_timeouts");
+	CHECK_INT(parse("--timeout tcp-open=7440 --timeout udp-replied=1209600 "
+			"--timeout fragment-ipv6=1"),
+		  OPTIONS_RUN);
+	CHECK(o.timeout_s[TIMER_TCP_OPEN] == 7440 && o.timeout_s[TIMER_UDP_REPLIED] == 1209600);
+	CHECK(o.frag_timeout_s[V6] == 1 && o.frag_timeout_s[V4] == 0);
+	CHECK(o.timeout_s[TIMER_ICMP] == 0);
+
+	test_case("P5_U2_options_of_the_engine");
+	CHECK(!o.pass_ip_options && !o.no_mss_clamp && !o.no_inbound_refresh);
+	CHECK_INT(parse("--pass-ip-options --no-mss-clamp --no-inbound-refresh"), OPTIONS_RUN);
+	CHECK(o.pass_ip_options && o.no_mss_clamp && o.no_inbound_refresh);
 
 	test_case("options_xen_and_taps_together");
 	CHECK_INT(parse("--xen --tap client=c1,ip=10.137.0.5 --spin-us 0"), OPTIONS_RUN);
