@@ -79,10 +79,12 @@ struct engine_log {
 
 struct engine_stats {
 	/*
-	 * Every packet that was judged is counted once: in forwarded, in replied
-	 * (with reason NONE) or by the reason of its drop. Packets are the frames
-	 * that came in and the datagrams put together from fragments (assembled);
-	 * a frame whose bytes were taken, as a fragment's are, is a drop of NONE.
+	 * Every packet that was judged is counted once: in forwarded, by the reason
+	 * of its drop, or, when it was answered for what it asked, in replied.
+	 * Packets are the frames that came in and the datagrams that fragments made,
+	 * whole or given up (assembled); a frame whose bytes were taken, as a
+	 * fragment's are, is a drop of NONE. In replied are errors, too, that were
+	 * sent about a packet that was dropped.
 	 */
 	uint64_t drops[DROP_REASON_MAX]; /* by reason */
 	uint64_t forwarded, replied, assembled;

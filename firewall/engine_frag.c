@@ -56,8 +56,8 @@ static void whole_headers(struct datagram *d)
 		  (uint16_t)~csum_fold(csum_bytes(h + IP4_OFF, (size_t)d->head_len - IP4_OFF, 0)));
 }
 
-/* The frame that stands for the datagram. */
-static void whole_frame(struct engine *e, uint16_t index, uint16_t in_port)
+/* A frame with the first @len bytes of a datagram's data, in header[] if they fit. */
+static void make_frame(struct engine *e, uint16_t index, uint16_t in_port, size_t len)
 {
 	struct datagram *d = &e->frags.datagrams[index];
 	struct frame *f = &e->whole;
@@ -65,9 +65,9 @@ static void whole_frame(struct engine *e, uint16_t index, uint16_t in_port)
 
 	begin_frame(f, in_port);
 	memcpy(f->header, d->head, d->head_len);
-	n = frag_read(&e->frags, d, 0, f->header + d->head_len, n);
+	n = frag_read(&e->frags, d, 0, f->header + d->head_len, n < len ? n : len);
 	f->header_len = (uint16_t)(d->head_len + n);
-	f->len = d->head_len + d->total;
+	f->len = (uint32_t)(d->head_len + len);
 	if (f->len > f->header_len) {
 		f->seg[0] = (struct frame_seg){ .len = f->len - f->header_len };
 		f->nseg = 1;
@@ -101,7 +101,7 @@ static void judge_whole(struct engine *e, struct iface *in, enum flow_dir dir, u
 
 	e->stats.assembled++;
 	whole_headers(&e->frags.datagrams[index]);
-	whole_frame(e, index, iface_id(e, in));
+	make_frame(e, index, iface_id(e, in), e->frags.datagrams[index].total);
 	engine_parse_ip(e, &w);
 	engine_decide(e, &w);
 	if (e->whole.verdict == FRAME_DROP)
@@ -166,7 +166,8 @@ static bool answer_timeout(struct engine *e, uint16_t index)
 
 	if (ipkey_none(&src) || !may_answer(e, d) || !engine_may_send_error(e, in))
 		return false;
-	whole_frame(e, index, d->key.iface); /* the fragment as it came: head[] is its */
+	/* the first fragment as it came: head[] is still its */
+	make_frame(e, index, d->key.iface, frag_first_len(&e->frags, d));
 	icmp_error_build(&e->whole, d->key.family, &src, &dst, ICMP_ERR_REASSEMBLY, 0);
 	engine_reply_ether(&w);
 	e->stats.replied++;

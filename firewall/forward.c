@@ -378,6 +378,27 @@ static void fetch_payload(struct forward *f, struct frame *fr, uint8_t *to)
 	}
 }
 
+/* The engine has taken what it wanted; what is sent comes from the sender's page. */
+static void forget_payload(const struct forward *f, struct frame *fr)
+{
+	for (uint8_t i = 0; i < fr->nseg; i++) {
+		uintptr_t at = (uintptr_t)fr->seg[i].local - (uintptr_t)f->payload;
+
+		if (at < PAYLOAD_SIZE)
+			fr->seg[i].local = NULL;
+	}
+}
+
+static void process(struct forward *f, struct frame **frames, unsigned int n, size_t fetched,
+		    struct engine_time now)
+{
+	if (fetched > 0)
+		copy_batch_run(f->batch);
+	engine_process(f->engine, frames, n, now);
+	for (unsigned int i = 0; fetched > 0 && i < n; i++)
+		forget_payload(f, frames[i]);
+}
+
 /* Step 3, for a whole batch or as much of it as has room for its payloads. */
 static void judge(struct forward *f, const struct turn *t, struct frame **frames, unsigned int n)
 {
@@ -390,17 +411,14 @@ static void judge(struct forward *f, const struct turn *t, struct frame **frames
 		if (want == 0)
 			continue;
 		if (want > PAYLOAD_SIZE - used) {
-			copy_batch_run(f->batch);
-			engine_process(f->engine, frames + begin, i - begin, now);
+			process(f, frames + begin, i - begin, used, now);
 			begin = i;
 			used = 0;
 		}
 		fetch_payload(f, frames[i], f->payload + used);
 		used += want;
 	}
-	if (used > 0)
-		copy_batch_run(f->batch);
-	engine_process(f->engine, frames + begin, n - begin, now);
+	process(f, frames + begin, n - begin, used, now);
 }
 
 /* A frame goes to a receiver, at once or behind what waits there already. */

@@ -497,6 +497,11 @@ struct frag_result frag_add(struct frag_table *t, const struct frag_key *key,
 	return r;
 }
 
+size_t frag_first_len(const struct frag_table *t, const struct datagram *d)
+{
+	return d->has_first ? t->blocks[d->blocks].frag_len : 0;
+}
+
 uint16_t frag_expired(const struct frag_table *t, uint64_t clock)
 {
 	for (unsigned int i = 0; i < FAMS; i++) {
@@ -608,23 +613,36 @@ static uint16_t block_at(const struct frag_table *t, const struct datagram *d, s
 	return i;
 }
 
+/*
+ * Up to @len bytes of data from @off, as many as lie in one block; *i, from block_at(),
+ * goes on to the next. Return: their number, 0 at a hole and at the end.
+ */
+static size_t piece(const struct frag_table *t, uint16_t *i, size_t off, size_t len,
+		    uint8_t **data)
+{
+	struct frag_block *b;
+	size_t n;
+
+	if (*i == FRAG_NONE || len == 0)
+		return 0;
+	b = &t->blocks[*i];
+	if (b->off > off)
+		return 0;
+	*i = b->next;
+	*data = b->data + (off - b->off);
+	n = b->len - (off - b->off);
+	return n < len ? n : len;
+}
+
 size_t frag_read(const struct frag_table *t, const struct datagram *d, size_t off, void *dst,
 		 size_t len)
 {
-	uint8_t *to = dst;
-	const struct frag_block *b;
-	size_t done = 0;
+	uint16_t i = block_at(t, d, off);
+	size_t done = 0, n;
+	uint8_t *data;
 
-	for (uint16_t i = block_at(t, d, off); i != FRAG_NONE && done < len; i = b->next) {
-		size_t skip, n;
-
-		b = &t->blocks[i];
-		skip = off + done - b->off;
-		n = b->len - skip;
-
-		if (n > len - done)
-			n = len - done;
-		memcpy(to + done, b->data + skip, n);
+	while ((n = piece(t, &i, off + done, len - done, &data)) > 0) {
+		memcpy((uint8_t *)dst + done, data, n);
 		done += n;
 	}
 	return done;
@@ -633,20 +651,12 @@ size_t frag_read(const struct frag_table *t, const struct datagram *d, size_t of
 void frag_write(struct frag_table *t, const struct datagram *d, size_t off, const void *src,
 		size_t len)
 {
-	const uint8_t *from = src;
-	struct frag_block *b;
-	size_t done = 0;
+	uint16_t i = block_at(t, d, off);
+	size_t done = 0, n;
+	uint8_t *data;
 
-	for (uint16_t i = block_at(t, d, off); i != FRAG_NONE && done < len; i = b->next) {
-		size_t skip, n;
-
-		b = &t->blocks[i];
-		skip = off + done - b->off;
-		n = b->len - skip;
-
-		if (n > len - done)
-			n = len - done;
-		memcpy(b->data + skip, from + done, n);
+	while ((n = piece(t, &i, off + done, len - done, &data)) > 0) {
+		memcpy(data, (const uint8_t *)src + done, n);
 		done += n;
 	}
 	assert(done == len);
@@ -669,18 +679,15 @@ uint64_t frag_sum(const struct frag_table *t, const struct datagram *d, size_t o
 uint32_t frag_segs(const struct frag_table *t, const struct datagram *d, uint32_t off,
 		   uint32_t len, struct frame *f)
 {
+	uint16_t i = block_at(t, d, off);
 	uint32_t done = 0;
+	uint8_t *data;
+	size_t n;
 
 	f->nseg = 0;
-	for (uint16_t i = block_at(t, d, off); i != FRAG_NONE && done < len && f->nseg < SEGS_MAX;
-	     i = t->blocks[i].next) {
-		struct frag_block *b = &t->blocks[i];
-		uint32_t skip = off + done - b->off, n = b->len - skip;
-
-		if (n > len - done)
-			n = len - done;
-		f->seg[f->nseg++] = (struct frame_seg){ .local = b->data + skip, .len = n };
-		done += n;
+	while (f->nseg < SEGS_MAX && (n = piece(t, &i, off + done, len - done, &data)) > 0) {
+		f->seg[f->nseg++] = (struct frame_seg){ .local = data, .len = (uint32_t)n };
+		done += (uint32_t)n;
 	}
 	return done;
 }

@@ -166,7 +166,10 @@ void frag_finish(struct frag_table *t);
 /** frag_unref() - a frame of it is gone */
 void frag_unref(struct frag_table *t, uint16_t index);
 
-/** frag_read() - up to @len bytes of its data from @off; their number */
+/** frag_first_len() - bytes of data in its first fragment; 0: it is not there */
+size_t frag_first_len(const struct frag_table *t, const struct datagram *d);
+
+/** frag_read() - up to @len bytes of its data from @off, or to a hole; their number */
 size_t frag_read(const struct frag_table *t, const struct datagram *d, size_t off, void *dst,
 		 size_t len);
 

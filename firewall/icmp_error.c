@@ -17,6 +17,9 @@ static enum drop_reason inner_ports(const struct frame *f, uint8_t family, struc
 	const uint8_t *l4 = f->header + in->l4;
 	size_t have = (size_t)f->header_len - in->l4, csum;
 
+	/* RFC 792: at least eight bytes, where there were as many */
+	if (have < 8 && (proto_has_ports(in->proto) || proto_is_icmp(family, in->proto)))
+		return DROP_L4_HEADER; /* P1 */
 	switch (in->proto) {
 	case PROTO_TCP:
 		csum = TCP_CSUM;
@@ -27,7 +30,7 @@ static enum drop_reason inner_ports(const struct frame *f, uint8_t family, struc
 		break;
 	case PROTO_UDPLITE:
 	case PROTO_DCCP:
-		in->csum = (uint16_t)(in->l4 + UDP_CSUM);
+		in->csum = have < 8 ? 0 : (uint16_t)(in->l4 + UDP_CSUM);
 		return DROP_NONE;
 	case PROTO_ICMP:
 	case PROTO_ICMP6:
@@ -62,6 +65,8 @@ static enum drop_reason inner_ip4(const struct frame *f, size_t at, struct icmp_
 		return DROP_L4_HEADER;
 	if (get_be16(ip + 6) & IP4_FRAG_MASK)
 		return DROP_ICMP_NO_FLOW; /* no ports in there */
+	if (at + ihl > f->header_len)
+		return DROP_L4_HEADER;
 	in->l4 = (uint16_t)(at + ihl);
 	in->proto = ip[9];
 	in->src = ipkey4(get_raw32(ip + 12));
@@ -96,9 +101,10 @@ enum drop_reason icmp_inner_parse(const struct frame *f, const struct packet *p,
 	reason = p->family == 6 ? inner_ip6(f, at, in) : inner_ip4(f, at, in);
 	if (reason != DROP_NONE)
 		return reason;
-	if ((size_t)in->l4 + 8 > f->header_len)
-		return DROP_L4_HEADER;
 	in->ip = (uint16_t)at;
+	/* no packet has such addresses; a key of the flow table may */
+	if (ipkey_none(&in->src) || ipkey_none(&in->dst))
+		return DROP_ICMP_NO_FLOW;
 	return inner_ports(f, p->family, in);
 }
 

@@ -217,32 +217,69 @@ static void window_answer(struct flow *flow, const struct packet *p, const uint8
 	settle_scale(out, in);
 }
 
-/* Only the client's SYN is known. Return: whether the flow changes state. */
-static bool in_syn_state(struct flow *flow, const struct packet *p, const uint8_t *tcp,
-			 enum flow_dir dir, enum drop_reason *reason)
+/* The client repeats its SYN, perhaps with fewer options, or tries another one. */
+static void syn_again(struct flow *flow, const struct packet *p, const uint8_t *tcp)
 {
-	struct flow_window *out = &flow->window[FLOW_OUT];
-	bool acks_syn = (p->tcp_flags & TCP_ACK) && !seq_after(p->ack, out->end) &&
+	struct flow_window first = flow->window[FLOW_OUT], *out = &flow->window[FLOW_OUT];
+
+	tcp_begin(flow, p, tcp);
+	if (out->ack != first.ack)
+		return;
+	/* whichever of them is answered: what any of them offered may be in use */
+	if (!(out->flags & WINDOW_SCALE)) {
+		out->flags |= first.flags & WINDOW_SCALE;
+		out->scale = first.scale;
+	}
+	if (seq_after(first.end, out->end))
+		out->end = out->max_end = first.end;
+	if (first.max_win > out->max_win)
+		out->max_win = first.max_win;
+}
+
+/*
+ * Only the client's SYN is known. Its peer may still have a connection of before:
+ * its challenge ACK passes, and so does the RST with which the client answers that,
+ * at the number that the challenge asked for (T8, RFC 9293 3.5.1); neither is about
+ * this connection. Return: whether the flow changes state.
+ */
+static bool in_syn_state(struct flow *flow, const struct packet *p, const uint8_t *tcp,
+			 enum flow_dir dir, uint32_t len, enum drop_reason *reason)
+{
+	struct flow_window *out = &flow->window[FLOW_OUT], *in = &flow->window[FLOW_IN];
+	uint8_t flags = p->tcp_flags;
+	bool acks_syn = (flags & TCP_ACK) && !seq_after(p->ack, out->end) &&
 			!seq_after(out->ack, p->ack);
 
-	if (dir == FLOW_OUT) {
-		if (tcp_may_open(p->tcp_flags))
-			tcp_begin(flow, p, tcp);
-		/* a RST that answers a challenge ACK is not about this connection */
-		return !(p->tcp_flags & TCP_RST) || p->seq == out->end;
+	if (dir == FLOW_OUT && tcp_may_open(flags)) {
+		syn_again(flow, p, tcp);
+		return true;
 	}
-	if (p->tcp_flags & TCP_RST) {
+	if (dir == FLOW_OUT && (flags & TCP_RST) && p->seq == out->end) {
+		out->flags |= WINDOW_RESET;
+		return true;
+	}
+	if (dir == FLOW_OUT) {
+		if (!(flags & TCP_RST) || !(in->flags & WINDOW_ACK) || p->seq != in->ack)
+			*reason = DROP_TCP_WINDOW;
+		return false;
+	}
+	if (flags & TCP_RST) {
 		/* RFC 9293 3.10.7.3: it must acknowledge the SYN */
-		if (!acks_syn)
+		if (acks_syn)
+			in->flags |= WINDOW_RESET;
+		else
 			*reason = DROP_TCP_WINDOW;
 		return acks_syn;
 	}
-	if (!(p->tcp_flags & TCP_SYN))
-		return false; /* an old duplicate or a challenge ACK (T8) */
-	if ((p->tcp_flags & TCP_ACK) && !acks_syn)
-		return false; /* T9 */
-	window_answer(flow, p, tcp);
-	return true;
+	if ((flags & TCP_SYN) && (!(flags & TCP_ACK) || acks_syn)) {
+		window_answer(flow, p, tcp);
+		return true;
+	}
+	if (len > 0 && !(flags & TCP_SYN))
+		*reason = DROP_TCP_WINDOW; /* T6: nothing asked for data yet */
+	in->ack = p->ack; /* a challenge, or an old SYN-ACK (T9) */
+	in->flags |= WINDOW_ACK;
+	return false;
 }
 
 /* I and II */
@@ -286,11 +323,14 @@ static void window_move(struct flow_window *s, struct flow_window *r, const stru
 static bool reset(struct flow_window *s, const struct flow_window *r, const struct packet *p,
 		  enum drop_reason *reason)
 {
-	if (p->seq == s->end || ((r->flags & WINDOW_ACK) && p->seq == r->ack)) {
+	bool acked = (r->flags & WINDOW_ACK) != 0;
+
+	if (p->seq == s->end || (acked && p->seq == r->ack)) {
 		s->flags |= WINDOW_RESET;
 		return true;
 	}
-	if (!seq_ok(s, r, p->seq, p->seq))
+	/* before what R has acknowledged, it is before R's window for certain */
+	if (!seq_ok(s, r, p->seq, p->seq) || (acked && seq_after(r->ack, p->seq)))
 		*reason = DROP_TCP_WINDOW;
 	return false;
 }
@@ -321,7 +361,7 @@ enum drop_reason tcp_track(struct flow *flow, const struct packet *p, const uint
 	if (*next == FLOW_FREE)
 		return DROP_INBOUND; /* T17 */
 	if (state == FLOW_TCP_SYN)
-		moves = in_syn_state(flow, p, tcp, dir, &reason);
+		moves = in_syn_state(flow, p, tcp, dir, len, &reason);
 	else if (event == EV_RST)
 		moves = reset(s, r, p, &reason);
 	else if (event == EV_SYN || event == EV_SYNACK)

@@ -133,8 +133,11 @@ static void test_translate(void)
 	forwarded(OUR, DNS, UP);
 
 	test_case("P4_gso_passes_with_its_size");
+	start(0);
+	handshake();
 	s = lab_send(&lab, (struct pk){ .port = 1, .src = C1, .dst = WEB, .proto = 6, .sp = 1000,
-					.dp = 80, .flags = T_ACK, .len = 30000, .gso = 1448 });
+					.dp = 80, .flags = T_ACK, .seq = 1, .ack = 1,
+					.len = 30000, .gso = 1448 });
 	forwarded(OUR, WEB, UP);
 	CHECK(lab.in.f.gso == GSO_TCPV4 && lab.in.f.gso_size == 1448);
 	CHECK(s->len == 30054 && !memcmp(s->b + 54, lab.in.flat + 54, 30000));
@@ -142,9 +145,9 @@ static void test_translate(void)
 	test_case("P10_header_fields_unchanged");
 	s = lab_send(&lab, (struct pk){ .port = 1, .src = C1, .dst = WEB, .proto = 6, .sp = 1000,
 					.dp = 80, .flags = T_ACK | 0xc0, .tos = 0xbb, .id = 0x1234,
-					.frag = 0x4000, .seq = 0xdeadbeef, .len = 3 });
+					.frag = 0x4000, .seq = 30001, .ack = 1, .len = 3 });
 	forwarded(OUR, WEB, UP);
-	CHECK(s->tos == 0xbb && s->id == 0x1234 && s->frag == 0x4000 && s->seq == 0xdeadbeef);
+	CHECK(s->tos == 0xbb && s->id == 0x1234 && s->frag == 0x4000 && s->seq == 30001);
 	CHECK_INT(s->flags, T_ACK | 0xc0);
 	check();
 }

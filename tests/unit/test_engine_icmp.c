@@ -353,7 +353,10 @@ static void test_own_errors(void)
 	test_case("P11_gso_by_segment");
 	k = (struct pk){ .dst = WEB, .proto = 6, .sp = 1, .dp = 2, .flags = T_SYN };
 	client(k);
+	lab_send(&lab, (struct pk){ .port = UP, .src = WEB, .dst = OUR, .proto = 6, .sp = 2,
+				    .dp = 1, .flags = T_SYN | T_ACK, .ack = 1 });
 	k.flags = T_ACK;
+	k.seq = k.ack = 1;
 	k.len = 20000;
 	k.gso = 1360;
 	k.frag = 0x4000;

@@ -27,11 +27,14 @@ static void start(void)
 		lab_rules(&lab, lab_ip[i], "accept", NULL);
 }
 
+/* Both ends of a TCP connection begin at 0 and send 12 bytes with everything. */
 static const struct seen *pass(uint16_t port, const char *src, const char *dst, uint8_t proto,
 			       uint16_t sp, uint16_t dp, uint8_t flags)
 {
 	return lab_send(&lab, (struct pk){ .port = port, .src = src, .dst = dst, .proto = proto,
 					   .sp = sp, .dp = dp, .flags = flags, .len = 12,
+					   .seq = flags & T_SYN ? 0 : 13,
+					   .ack = flags & T_ACK ? 13 : 0,
 					   .type = proto == 1 ? 8 : 0 });
 }
 
