@@ -227,6 +227,30 @@ static bool track(struct engine *e, struct work *w, struct flow *flow, uint32_t 
 	return true;
 }
 
+/*
+ * The path comes after the state (packets.md 1), and what does not fit the path must
+ * not move the state: where there is something to complain about, try on a copy.
+ */
+static bool path_ok(struct engine *e, struct work *w, const struct flow *flow,
+		    const struct iface *out)
+{
+	struct flow copy;
+	enum flow_state next;
+	enum drop_reason reason;
+
+	if (w->p.ttl > 1 && w->p.ip_len <= out->mtu)
+		return true;
+	if (w->p.proto == PROTO_TCP) {
+		copy = *flow;
+		reason = tcp_track(&copy, &w->p, w->f->header + w->p.l4, w->dir, &next);
+		if (reason != DROP_NONE) {
+			engine_drop(e, w, reason);
+			return false;
+		}
+	}
+	return engine_path_ok(e, w, out);
+}
+
 /* Where the packets of a flow go this way; NULL: the packet was dropped. */
 static struct iface *flow_out_iface(struct engine *e, struct work *w, const struct flow *flow)
 {
@@ -284,7 +308,7 @@ static void decide_flow(struct engine *e, struct work *w)
 	}
 	flow = &e->table.flows[index];
 	out = flow_out_iface(e, w, flow);
-	if (UNLIKELY(!out) || UNLIKELY(!engine_path_ok(e, w, out)) ||
+	if (UNLIKELY(!out) || UNLIKELY(!path_ok(e, w, flow, out)) ||
 	    UNLIKELY(!track(e, w, flow, index)))
 		return;
 	if (w->dir == FLOW_OUT) {

@@ -315,10 +315,11 @@ static enum drop_reason insert_flow(struct engine *e, struct work *w, struct sou
 	return *index == FLOW_NONE ? DROP_FLOW_LIMIT : DROP_NONE;
 }
 
-/* Make the flow of a packet that the rules accept, or refuse the packet. */
-static struct flow *new_flow(struct engine *e, struct work *w)
+/* The packet is accepted: its flow, and on its way. */
+static void admit(struct engine *e, struct work *w)
 {
 	struct source *source = source_of(e, w);
+	struct iface *out = engine_uplink(e, packet_fam(&w->p));
 	struct flow flow = {
 		.remote = w->p.dst,
 		.client_port = w->p.sport,
@@ -333,38 +334,27 @@ static struct flow *new_flow(struct engine *e, struct work *w)
 	enum drop_reason reason;
 	uint32_t index;
 
-	first_state(w, &flow);
-	if (!translate_dns(e, w, &flow))
-		return NULL;
-	reason = insert_flow(e, w, source, &flow, &index);
-	if (reason != DROP_NONE) {
-		if (flow.mapping != FLOW_NONE)
-			mapping_unref(e, flow.mapping);
-		engine_refuse(e, w, reason, ICMP_ERR_ADMIN, 0);
-		return NULL;
-	}
-	if (e->port_use)
-		port_use_add(e->port_use, &flow);
-	source->flows++;
-	e->stats.flows_created++;
-	return &e->table.flows[index];
-}
-
-static void admit(struct engine *e, struct work *w)
-{
-	struct iface *out = engine_uplink(e, packet_fam(&w->p));
-	struct flow *flow;
-
 	if (!out) {
 		/* Q13: the rules had their say, the path is missing */
 		engine_refuse(e, w, DROP_NO_UPLINK, ICMP_ERR_UNREACHABLE, 0);
 		return;
 	}
-	if (!engine_path_ok(e, w, out))
+	/* a packet that goes no further leaves no flow behind */
+	if (!translate_dns(e, w, &flow) || !engine_path_ok(e, w, out))
 		return;
-	flow = new_flow(e, w);
-	if (flow)
-		engine_forward_out(e, w, flow, out);
+	first_state(w, &flow);
+	reason = insert_flow(e, w, source, &flow, &index);
+	if (reason != DROP_NONE) {
+		if (flow.mapping != FLOW_NONE)
+			mapping_unref(e, flow.mapping);
+		engine_refuse(e, w, reason, ICMP_ERR_ADMIN, 0);
+		return;
+	}
+	if (e->port_use)
+		port_use_add(e->port_use, &flow);
+	source->flows++;
+	e->stats.flows_created++;
+	engine_forward_out(e, w, &e->table.flows[index], out);
 }
 
 void engine_judge_first(struct engine *e, struct work *w)
