@@ -321,17 +321,16 @@ void engine_done(struct engine *e, const struct frame *f)
 
 bool engine_needs_payload(const struct engine *e, const struct frame *f)
 {
+	struct ip6_chain c;
 	uint16_t type, frag;
 
 	if (f->header_len < ETH_LEN + IP4_LEN || f->nseg == 0)
 		return false;
 	type = packet_ethertype(f);
 	if (type == ETHERTYPE_IP6)
-		/* behind any extension header there may be a fragment's */
-		return f->header[IP6_NEXT] == PROTO_FRAGMENT ||
-		       f->header[IP6_NEXT] == PROTO_HOPOPTS ||
-		       f->header[IP6_NEXT] == PROTO_ROUTING ||
-		       f->header[IP6_NEXT] == PROTO_DSTOPTS;
+		return f->header_len >= IP6_OFF + IP6_LEN &&
+		       ip6_walk(f->header, IP6_OFF, f->header_len, false, &c) == DROP_NONE &&
+		       c.frag_at != 0;
 	if (type != ETHERTYPE_IP4)
 		return false;
 	frag = get_be16(f->header + IP4_FRAG);
