@@ -239,8 +239,8 @@ static bool room_for(const struct frag_table *t, const struct frag_owner *o, uns
 {
 	return o->datagrams + datagrams <= FRAG_OWNER_DATAGRAMS &&
 	       o->blocks + blocks <= FRAG_OWNER_BLOCKS &&
-	       o->datagrams + datagrams <= FRAG_DATAGRAMS - t->used_datagrams &&
-	       o->blocks + blocks <= FRAG_BLOCKS - t->used_blocks;
+	       o->datagrams + 2 * datagrams <= FRAG_DATAGRAMS - t->used_datagrams &&
+	       o->blocks + 2 * blocks <= FRAG_BLOCKS - t->used_blocks;
 }
 
 static bool make_room(struct frag_table *t, struct frag_owner *owner, uint16_t keep,
