@@ -207,9 +207,10 @@ static void icmp_from_uplink(struct engine *e, struct work *w)
 		return;
 	}
 	reason = parse_error(w);
-	/* I3: about a packet that we sent (hp_5598_icmp_inner: inside and outside) */
+	/* I3: about a packet that we sent (hp_5598_icmp_inner: inside and outside) to
+	 * somebody: nobody is what mappings are found by */
 	if (reason == DROP_NONE &&
-	    (!ipkey_equal(&in->src, &w->in->addr[packet_fam(&w->p)]) ||
+	    (!ipkey_equal(&in->src, &w->in->addr[packet_fam(&w->p)]) || ipkey_none(&in->dst) ||
 	     (proto_is_icmp(family, in->proto) && !icmp_is_echo(family, in->icmp_type))))
 		reason = DROP_ICMP_NO_FLOW;
 	if (reason != DROP_NONE) {
