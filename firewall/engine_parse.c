@@ -207,10 +207,9 @@ static void icmp_from_uplink(struct engine *e, struct work *w)
 		return;
 	}
 	reason = parse_error(w);
-	/* I3: about a packet that we sent (hp_5598_icmp_inner: inside and outside) to
-	 * somebody: nobody is what mappings are found by */
+	/* I3: about a packet that we sent (hp_5598_icmp_inner: inside and outside) */
 	if (reason == DROP_NONE &&
-	    (!ipkey_equal(&in->src, &w->in->addr[packet_fam(&w->p)]) || ipkey_none(&in->dst) ||
+	    (!ipkey_equal(&in->src, &w->in->addr[packet_fam(&w->p)]) ||
 	     (proto_is_icmp(family, in->proto) && !icmp_is_echo(family, in->icmp_type))))
 		reason = DROP_ICMP_NO_FLOW;
 	if (reason != DROP_NONE) {

@@ -102,7 +102,7 @@ enum drop_reason icmp_inner_parse(const struct frame *f, const struct packet *p,
 	if (reason != DROP_NONE)
 		return reason;
 	in->ip = (uint16_t)at;
-	/* no packet has such addresses; a key of the flow table may */
+	/* no packet goes from or to nobody, but mappings are found by that */
 	if (ipkey_none(&in->src) || ipkey_none(&in->dst))
 		return DROP_ICMP_NO_FLOW;
 	return inner_ports(f, p->family, in);

@@ -23,7 +23,7 @@ static void begin(void)
 {
 	static const uint8_t key[16] = "sixteen bytes ok";
 
-	if (frag_table_init(&t, key))
+	if (frag_table_init(&t, key, (uint32_t[FAMS]){ 0, 0 }))
 		abort();
 	for (int i = 0; i < OWNERS; i++)
 		frag_owner_init(&owners[i]);
