@@ -92,6 +92,19 @@ static const char *position_key(const struct words *ws, size_t i)
 	return NULL;
 }
 
+/* Whether a word can be what stands in its position; the others are all lower case. */
+static bool fits(const char *key, const char *p, size_t n)
+{
+	if (strcmp(key, "flags") == 0)
+		return (n == 1 && p[0] == '-') || memchr("SFRPAUECX", p[0], 9) != NULL;
+	if (strcmp(key, "type") != 0 || (p[0] >= '0' && p[0] <= '9'))
+		return true;
+	for (const struct icmp_name *i = icmp_names; i->name; i++)
+		if (strlen(i->name) == n && memcmp(i->name, p, n) == 0)
+			return true;
+	return false;
+}
+
 int words_split(struct words *ws, const char *text, size_t len)
 {
 	size_t at = 0;
@@ -115,8 +128,7 @@ int words_split(struct words *ws, const char *text, size_t len)
 		memset(w, 0, sizeof(*w));
 		word_parts(w, text + at, n);
 		key = position_key(ws, ws->n);
-		/* TCP without flags, ICMP without type: a word with a value */
-		if (key && (ws->n < 2 || w->bare)) {
+		if (key && fits(key, text + at, n)) {
 			w->val = text + at;
 			w->val_len = n;
 			w->key = key;
