@@ -372,7 +372,7 @@ static int merge(struct line *l, const char *base, size_t base_len, const char *
 		const struct word *w = &b->w[i];
 		struct word *with = same_key(o, w, false);
 
-		if (same_key(o, w, true))
+		if (w->key[0] == '!' || same_key(o, w, true))
 			continue;
 		if (with)
 			with->used = true;

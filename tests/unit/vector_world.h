@@ -260,6 +260,7 @@ static int world_start(struct world *w)
 		if (world_rules(w, &w->port[i].conf.ip4, "accept", none, true) != 0 ||
 		    world_rules(w, &w->port[i].conf.ip6, "accept", none, true) != 0)
 			return -1;
+	engine_tick(w->e, (struct engine_time){ w->ms });
 	return 0;
 }
 
