@@ -20,6 +20,7 @@ struct script {
 	struct copy_batch *batch;
 	unsigned int offer;	    /* packets still to hand out */
 	unsigned int room;	    /* frames that tx() takes */
+	int refuse;		    /* what tx() says instead */
 	unsigned int sent;	    /* tx() said 0 */
 	unsigned int published;	    /* of these, flushed with a good copy */
 	unsigned int completed, completed_bad;
@@ -101,6 +102,8 @@ static int s_tx(struct port *port, struct frame *f, struct copy_batch *batch)
 	uint16_t seq = (uint16_t)(f->header[18] << 8 | f->header[19]);
 
 	(void)batch;
+	if (s->refuse)
+		return s->refuse;
 	if (s->room == 0)
 		return -EAGAIN;
 	s->room--;
@@ -360,6 +363,17 @@ static void test_failures(void)
 	CHECK_INT(r.a.completed, 4);
 	CHECK_INT(r.a.completed_bad, 4);
 	CHECK_INT(r.up.published, 0);
+	teardown();
+
+	test_case("D8_receiver_cannot_take_a_frame");
+	setup();
+	r.up.refuse = -EMSGSIZE;
+	r.a.offer = 4;
+	turn();
+	CHECK_INT(r.a.completed, 4); /* not the sender's fault: its slots come back */
+	CHECK_INT(r.a.completed_bad, 0);
+	CHECK_INT(forward_stats(r.f)->drops[DROP_TX_ERROR], 4);
+	CHECK(!forward_waiting(r.f));
 	teardown();
 
 	test_case("forward_header_copy_failed");
