@@ -275,8 +275,10 @@ static bool in_syn_state(struct flow *flow, const struct packet *p, const uint8_
 		window_answer(flow, p, tcp);
 		return true;
 	}
-	if (len > 0 && !(flags & TCP_SYN))
+	if (len > 0 && !(flags & TCP_SYN)) {
 		*reason = DROP_TCP_WINDOW; /* T6: nothing asked for data yet */
+		return false;
+	}
 	in->ack = p->ack; /* a challenge, or an old SYN-ACK (T9) */
 	in->flags |= WINDOW_ACK;
 	return false;
