@@ -220,15 +220,24 @@ static void first_state(const struct work *w, struct flow *flow)
 }
 
 struct port_choice {
-	const struct engine *e;
+	struct engine *e;
 	struct flow *flow;
 };
 
+/* Whether the flow may have this port. Who holds it longer than it lasts, loses it. */
 static bool port_free(void *arg, uint16_t port)
 {
 	const struct port_choice *c = arg;
+	struct engine *e = c->e;
+	uint32_t holder;
 
-	return nat_port_free(&c->e->table, c->flow, port);
+	while ((holder = nat_port_holder(&e->table, c->flow, port)) != FLOW_NONE) {
+		if (e->hold || !flow_is_over(&e->table, holder, e->now))
+			return false;
+		engine_flow_end(e, holder);
+		e->stats.flows_expired++;
+	}
+	return true;
 }
 
 /* N10: the mapping of a client's port, which gets one more flow; or FLOW_NONE. */

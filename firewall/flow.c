@@ -452,10 +452,7 @@ uint32_t flow_expired_next(struct flow_table *t, uint32_t now, unsigned int *cur
 		if (*budget == 0)
 			return FLOW_NONE;
 		--*budget;
-		/* a mapping lives as long as one of its flows does */
-		if (t->flows[index].state == FLOW_MAPPING && t->flows[index].mapping > 0)
-			t->flows[index].last_seen = now;
-		if (flow_timed_out(t, &t->flows[index], now))
+		if (flow_is_over(t, index, now))
 			return index;
 		list_remove(t->flows, list, LIST_TIMER, index);
 		timer_append(t, index, now);

@@ -274,6 +274,14 @@ static inline bool flow_timed_out(const struct flow_table *t, const struct flow 
 	return now - flow->last_seen >= t->timeout_ms[flow->timer];
 }
 
+/** flow_is_over() - timed out, and no mapping that is in use */
+static inline bool flow_is_over(const struct flow_table *t, uint32_t index, uint32_t now)
+{
+	const struct flow *flow = &t->flows[index];
+
+	return flow_timed_out(t, flow, now) && (flow->state != FLOW_MAPPING || flow->mapping == 0);
+}
+
 /**
  * flow_expired_next() - find one flow that has timed out
  * @cursor:	timer class to go on with; starts at 0

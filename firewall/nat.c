@@ -3,18 +3,18 @@
 
 #include <errno.h>
 
-bool nat_port_free(const struct flow_table *t, struct flow *flow, uint16_t port)
+uint32_t nat_port_holder(const struct flow_table *t, struct flow *flow, uint16_t port)
 {
 	struct flow_key key;
+	uint32_t holder;
 
 	flow->nat_port = port;
-	if (flow_lookup_in(t, flow) != FLOW_NONE)
-		return false;
-	if (t->mappings == 0 || !proto_has_ports(flow->proto))
-		return true;
+	holder = flow_lookup_in(t, flow);
+	if (holder != FLOW_NONE || t->mappings == 0 || !proto_has_ports(flow->proto))
+		return holder;
 	key = flow_key_make(FLOW_IN, flow->family, flow->proto, FLOW_ZONE_UPLINK,
 			    (struct ipkey){ { 0, 0 } }, 0, port);
-	return flow_lookup(t, &key, flow_hash(t, &key), FLOW_NONE) == FLOW_NONE;
+	return flow_lookup(t, &key, flow_hash(t, &key), FLOW_NONE);
 }
 
 int nat_choose_port(struct rng *rng, struct flow *flow, bool (*free)(void *arg, uint16_t port),

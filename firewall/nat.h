@@ -18,18 +18,18 @@
 #define NAT_PORT_MIN 1024u /* N1: of random ports */
 
 /**
- * nat_port_free() - whether a flow could have this port
+ * nat_port_holder() - who is in the way of a flow with this port
  * @flow:	with its tuple; not in the table yet; nat_port is set to @port
  *
- * No flow to the same remote address and port has it (N9); no mapping of anybody
- * has it (N10).
+ * Return: the flow to the same remote address and port that has it (N9), the mapping
+ * of anybody that has it (N10), or FLOW_NONE: it is free.
  */
-bool nat_port_free(const struct flow_table *t, struct flow *flow, uint16_t port);
+uint32_t nat_port_holder(const struct flow_table *t, struct flow *flow, uint16_t port);
 
 /**
  * nat_choose_port() - set flow->nat_port
  * @flow:	with its tuple; not in the table yet
- * @free:	nat_port_free(), or a stricter one
+ * @free:	whether flow->nat_port may be this one
  *
  * The client's own port if it is free (N9), else a random one (N1, RFC 6056). A
  * protocol without ports has only one choice (U11).

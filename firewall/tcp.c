@@ -208,9 +208,8 @@ static void window_answer(struct flow *flow, const struct packet *p, const uint8
 	if (p->tcp_flags & TCP_ACK) {
 		in->ack = p->ack;
 		in->flags |= WINDOW_ACK;
+		out->end = p->ack; /* data with the SYN that was not taken comes again */
 		out->max_end = p->ack + p->window;
-		if (seq_after(out->end, out->max_end))
-			out->max_end = out->end;
 	}
 	if (p->window == 0)
 		out->max_end++; /* T5: a probe */
@@ -375,6 +374,10 @@ enum drop_reason tcp_track(struct flow *flow, const struct packet *p, const uint
 	else if (len > 0)
 		reason = DROP_TCP_WINDOW; /* T6 */
 	else
+		moves = false;
+	/* T1: the handshake is complete when the client has acknowledged the SYN */
+	if (state == FLOW_TCP_OPENING && dir == FLOW_OUT && event != EV_RST &&
+	    seq_after(r->end, p->ack))
 		moves = false;
 	if (!moves || reason != DROP_NONE)
 		*next = state;
