@@ -82,6 +82,9 @@ struct iface *engine_uplink(struct engine *e, enum fam fam)
 	if (e->uplink == PORT_NONE)
 		return NULL;
 	up = &e->ifaces[e->uplink];
+	/* an address without a gateway is what a qube has whose net qube has no IPv6 */
+	if (fam == V6 && ipkey_none(&up->gateway[V6]))
+		return NULL;
 	return up->link && !ipkey_none(&up->addr[fam]) ? up : NULL;
 }
 

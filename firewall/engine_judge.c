@@ -240,8 +240,8 @@ static bool port_free(void *arg, uint16_t port)
 	return true;
 }
 
-/* N10: the mapping of a client's port, which gets one more flow; or FLOW_NONE. */
-static uint32_t mapping_ref(struct engine *e, struct source *source, const struct flow *flow)
+/* N10: the mapping of a client's port gets one more flow. */
+static enum drop_reason mapping_ref(struct engine *e, struct source *source, struct flow *flow)
 {
 	struct flow_key key = mapping_key(flow);
 	uint32_t index = flow_lookup(&e->table, &key, flow_hash(&e->table, &key), FLOW_NONE);
@@ -249,12 +249,13 @@ static uint32_t mapping_ref(struct engine *e, struct source *source, const struc
 
 	if (index == FLOW_NONE) {
 		mapping_init(&map, flow);
-		if (!make_room(e, source) ||
-		    mapping_choose_port(&e->table, e->port_use, &e->rng, &map))
-			return FLOW_NONE;
+		if (mapping_choose_port(&e->table, e->port_use, &e->rng, &map))
+			return DROP_NO_PORT;
+		if (!make_room(e, source))
+			return DROP_FLOW_LIMIT;
 		index = flow_insert(&e->table, &map, &source->owner, e->now);
 		if (index == FLOW_NONE)
-			return FLOW_NONE;
+			return DROP_FLOW_LIMIT;
 		source->flows++;
 		e->stats.flows_created++;
 		port_use_add(e->port_use, &map);
@@ -264,22 +265,24 @@ static uint32_t mapping_ref(struct engine *e, struct source *source, const struc
 	m->last_seen = e->now;
 	flow_set_state(&e->table, index, &source->owner, FLOW_MAPPING, TIMER_MAPPING, RANK_OPEN,
 		       e->now);
-	return index;
+	flow->mapping = index;
+	flow->nat_port = m->nat_port;
+	/* the port is this client's, but somebody may have had this remote before */
+	return flow_lookup_in(&e->table, flow) == FLOW_NONE ? DROP_NONE : DROP_NO_PORT;
 }
 
-/* Set our port; false: there is none (N3), or the only one is taken (U11). */
-static bool choose_port(struct engine *e, struct source *source, struct flow *flow)
+/* Set our port. Return: DROP_NONE, or why there is none (N3, U11). */
+static enum drop_reason choose_port(struct engine *e, struct source *source, struct flow *flow)
 {
 	struct port_choice choice = { e, flow };
 
-	if (!source->options.eim || !proto_has_ports(flow->proto))
-		return nat_choose_port(&e->rng, flow, port_free, &choice) == 0;
-	flow->mapping = mapping_ref(e, source, flow);
-	if (flow->mapping == FLOW_NONE)
-		return false;
-	/* the port is this client's, but somebody may have had this remote before */
-	flow->nat_port = e->table.flows[flow->mapping].nat_port;
-	return flow_lookup_in(&e->table, flow) == FLOW_NONE;
+	if (source->options.eim && proto_has_ports(flow->proto))
+		return mapping_ref(e, source, flow);
+	if (nat_choose_port(&e->rng, flow, port_free, &choice) == 0)
+		return DROP_NONE;
+	return proto_has_ports(flow->proto) || proto_is_icmp(flow->family, flow->proto)
+		       ? DROP_NO_PORT
+		       : DROP_PROTOCOL;
 }
 
 /* The server that a packet to a virtual one is for; false: the packet is dropped. */
@@ -305,21 +308,19 @@ static bool translate_dns(struct engine *e, struct work *w, struct flow *flow)
 	return true;
 }
 
-/* Room, a port, an entry. Return: DROP_NONE, or what there is too little of. */
+/* A port, room, an entry. Return: DROP_NONE, or what there is too little of. */
 static enum drop_reason insert_flow(struct engine *e, struct work *w, struct source *source,
 				    struct flow *flow, uint32_t *index)
 {
 	enum fam fam = packet_fam(&w->p);
-	bool shared = proto_has_ports(flow->proto) || packet_is_icmp(&w->p);
+	enum drop_reason reason = choose_port(e, source, flow);
 
+	if (reason != DROP_NONE)
+		return reason;
+	/* room last: nothing is given up for a flow that cannot be */
 	if (!make_room(e, source))
 		return DROP_FLOW_LIMIT;
-	if (!choose_port(e, source, flow))
-		return shared ? DROP_NO_PORT : DROP_PROTOCOL;
 	nat_set_deltas(flow, &w->in->addr[fam], &e->nat[fam]);
-	/* a new mapping may have taken the room */
-	if (!make_room(e, source))
-		return DROP_FLOW_LIMIT;
 	*index = flow_insert(&e->table, flow, &source->owner, e->now);
 	return *index == FLOW_NONE ? DROP_FLOW_LIMIT : DROP_NONE;
 }
