@@ -152,11 +152,70 @@ static void test_rng(void)
 	CHECK(rng_below(&a, 1) == 0);
 }
 
+/* How many of a hundred words of the two are the same. */
+static int alike(struct rng a, struct rng b)
+{
+	int same = 0;
+
+	for (int i = 0; i < 100; i++)
+		same += rng_u32(&a) == rng_u32(&b);
+	return same;
+}
+
+static struct rng mixed(const struct rng *from, const void *bytes, size_t len)
+{
+	struct rng r = *from;
+
+	rng_mix(&r, bytes, len);
+	return r;
+}
+
+static void test_mix(void)
+{
+	static const uint8_t bytes[96] = { 1, 2, 3, 4, [40] = 5, [95] = 6 };
+	uint8_t seed[32] = { 7 }, swapped[64], late[96], zeros[96] = { 0 };
+	uint32_t count[16] = { 0 };
+	struct rng a, b;
+	double chi = 0;
+
+	rng_init(&a, seed);
+	test_case("N2_mixing_nothing_changes_nothing");
+	CHECK_INT(alike(a, mixed(&a, bytes, 0)), 100);
+	test_case("N2_same_bytes_same_state");
+	CHECK_INT(alike(mixed(&a, bytes, 96), mixed(&a, bytes, 96)), 100);
+	test_case("N2_every_byte_counts");
+	for (size_t i = 0; i < 96; i++) {
+		memcpy(late, bytes, 96);
+		late[i] ^= 0x80;
+		CHECK(alike(mixed(&a, bytes, 96), mixed(&a, late, 96)) <= 1);
+	}
+	test_case("N2_length_and_order_count");
+	CHECK(alike(mixed(&a, zeros, 32), mixed(&a, zeros, 33)) <= 1);
+	CHECK(alike(mixed(&a, zeros, 32), a) <= 1);
+	memcpy(swapped, bytes + 32, 32);
+	memcpy(swapped + 32, bytes, 32);
+	CHECK(alike(mixed(&a, bytes, 64), mixed(&a, swapped, 64)) <= 1);
+	test_case("N2_known_bytes_do_not_make_the_state_known");
+	rng_init(&b, late);
+	CHECK(alike(mixed(&a, bytes, 96), mixed(&b, bytes, 96)) <= 1);
+
+	test_case("N1_uniform_after_mixing");
+	for (int i = 0; i < 64000; i++) {
+		if (i % 100 == 0)
+			rng_mix(&a, zeros, 32);
+		count[rng_below(&a, 64512) / 4032]++;
+	}
+	for (int i = 0; i < 16; i++)
+		chi += ((double)count[i] - 4000) * ((double)count[i] - 4000) / 4000;
+	CHECK(chi < 37.7);
+}
+
 int main(void)
 {
 	test_sum();
 	test_delta();
 	test_siphash();
 	test_rng();
+	test_mix();
 	return test_end();
 }
