@@ -52,8 +52,8 @@ BENCH_BIN := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH_SRC))
 NET_BIN   := $(patsubst tests/net/%.c,$(BUILD)/net/%,$(NET_SRC))
 XEN_BIN   := $(patsubst tests/xen/%.c,$(BUILD)/xen/%,$(XEN_SRC))
 
-.PHONY: all deps check check-unit check-net check-xen san demo bench bench-xen \
-	fuzz lint install deb appliance clean
+.PHONY: all deps check check-unit check-net check-xen coverage san demo bench \
+	bench-xen fuzz lint install deb appliance clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -94,6 +94,17 @@ $(BUILD)/san/ringfenced: $(call obj,san,$(ROOM_SRC) $(DAEMON_SRC))
 $(BUILD)/san/ringfence: $(call obj,san,$(COMMON_SRC) $(TOOL_SRC))
 	$(say) LINK $@
 	$(Q)$(CC) $(SAN) $^ -o $@ $(LIBS)
+
+# Instrumented, for tests/coverage.sh, which says of what (COV_SRC) and which programs.
+$(BUILD)/cov/%.o: %.c
+	@mkdir -p $(@D)
+	$(say) CC-COV $<
+	$(Q)$(CC) $(BASE) -O1 -g --coverage -MMD -MP -c $< -o $@
+
+$(BUILD)/cov/unit/%: $(BUILD)/cov/tests/unit/%.o $(call obj,cov,$(COV_SRC))
+	@mkdir -p $(@D)
+	$(say) LINK $@
+	$(Q)$(CC) --coverage $^ -o $@
 
 $(BUILD)/unit/%: $(BUILD)/san/tests/unit/%.o $(call obj,san,$(COMMON_SRC) $(FAKE_SRC))
 	@mkdir -p $(@D)
@@ -139,6 +150,9 @@ check-net:
 
 check-xen:
 	$(Q)tests/check.sh xen
+
+coverage:
+	$(Q)BUILD=$(BUILD) tests/coverage.sh
 
 demo: deps
 	$(Q)$(MAKE) --no-print-directory all

@@ -3,8 +3,9 @@
 #
 # tests/check.sh PART...	what `make check` runs
 #
-#   unit   every unit test program (ASan and UBSan), every tests/unit/*.sh, then
-#          each fuzzer for FUZZ_SMOKE_SECONDS on its committed corpus
+#   unit   every unit test program (ASan and UBSan), every tests/unit/*.sh, the
+#          lines of pure code that they run (tests/coverage.sh), then each fuzzer
+#          for FUZZ_SMOKE_SECONDS on its committed corpus
 #   net    the netns rig, tests/net/run.sh
 #   xen    the Xen lab, tests/xen/run.sh
 #
@@ -104,6 +105,7 @@ part_unit() {
 	for t in tests/unit/*.sh; do
 		[ -e "$t" ] && quiet "$(basename "$t" .sh)" timeout -k 5 300 "$t"
 	done
+	CC=$CC quiet coverage timeout -k 5 600 tests/coverage.sh
 }
 
 part_fuzz() {
