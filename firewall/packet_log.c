@@ -44,7 +44,7 @@ void packet_log_format(const struct engine *e, const struct engine_log *l,
 	if (l->suppressed > 0)
 		snprintf(more, sizeof(more), " (%u more since the last)", l->suppressed);
 	if (l->reason == DROP_REJECTED)
-		snprintf(line, PACKET_LOG_LINE, "%s > %s %s: rejected by rule %.20s%s", src, dst,
+		snprintf(line, PACKET_LOG_LINE, "%s > %s %s: rejected by rule %.21s%s", src, dst,
 			 proto_text(l, proto), rule_text(e, l, key), more);
 	else
 		snprintf(line, PACKET_LOG_LINE, "%s > %s %s: dropped: %s%s", src, dst,
