@@ -7,6 +7,9 @@
 #	c2 --tap--+-- ringfenced --tap-- up -- 192.0.2.1-3, 10.139.1.1-2 servers
 #	c3 --tap--+   (in fw)               +-- veth, MTU 1300 -- far 198.51.100.2
 #
+# Everything but c3 has an IPv6 address as well: fd09:24ef:4179::a89:N as Qubes
+# gives them, 2001:db8:2::1-3 the servers, 2001:db8:51::2 far.
+#
 # Everything is in namespaces called rfnet-PID-*; the daemon opens its TAPs in
 # fw, then each TAP moves to the namespace whose kernel is the peer. A TAP moved
 # away stays attached. Nothing has a way out of the machine.
@@ -21,10 +24,18 @@ SERVER2=192.0.2.2
 SERVER3=192.0.2.3
 DNS=10.139.1.1
 FAR=198.51.100.2
+FW_IP6=fd09:24ef:4179::a89:4
+UP_IP6=fd09:24ef:4179::a89:1
+SERVER6=2001:db8:2::1
+SERVER6_2=2001:db8:2::2
+SERVER6_3=2001:db8:2::3
+FAR6=2001:db8:51::2
 BACKEND_MAC=fe:ff:ff:ff:ff:ff
 CLIENTS=(1 2 3)
+CLIENTS6=(1 2) # those with an IPv6 address
 
 client_ip() { echo "10.137.0.$((4 + $1))"; }
+client_ip6() { printf 'fd09:24ef:4179::a89:%x\n' $((4 + $1)); }
 client_mac() { echo "00:16:3e:5e:6c:0$((4 + $1))"; }
 
 ns() { # NAME COMMAND...: in one of our namespaces
@@ -84,10 +95,12 @@ wait_for() {
 # --- QubesDB ---------------------------------------------------------------------------
 
 # rules N RULE...: what client N's subtree will be: rules 0000.. and policy drop.
-# A first argument of the form policy=... or -... changes that.
-rules() {
-	local file i=0
-	file=$DIR/rules/$(client_ip "$1")
+# A first argument of the form policy=... changes that. rules6 is the same for the
+# subtree of its IPv6 address, which has a life of its own.
+rules() { rules_of "$(client_ip "$1")" "${@:2}"; }
+rules6() { rules_of "$(client_ip6 "$1")" "${@:2}"; }
+rules_of() { # ADDRESS RULE...
+	local file=$DIR/rules/$1 i=0
 	shift
 	{
 		case ${1-} in
@@ -105,9 +118,21 @@ rules() {
 }
 
 no_rules() { rm -f "$DIR/rules/$(client_ip "$1")"; }
+no_rules6() { rm -f "$DIR/rules/$(client_ip6 "$1")"; }
+
+# key PATH VALUE, no_key PATH: another key than the usual ones, or another value,
+# or one less; until the end of the scenario
+key() { echo "$1 = $2" >>"$DIR/keys"; }
+no_key() { echo "$1" >>"$DIR/keys"; }
 
 # What dom0 would have written by the time of its commit, as a whole
 db_text() {
+	usual_keys | awk -F ' = ' 'first { other[$1] = $0; next }
+		!($1 in other) { print }
+		END { for (k in other) if (other[k] ~ / = /) print other[k] }' \
+		first=1 "$DIR/keys" first=0 -
+}
+usual_keys() {
 	local file source
 	cat <<-END
 		/qubes-ip = $FW_IP
@@ -120,6 +145,10 @@ db_text() {
 		/qubes-netvm-primary-dns = 10.139.1.1
 		/qubes-netvm-secondary-dns = 10.139.1.2
 		/connected-ips = $(for n in "${CLIENTS[@]}"; do client_ip "$n"; done | paste -sd ' ')
+		/qubes-ip6 = $FW_IP6
+		/qubes-gateway6 = $UP_IP6
+		/qubes-netvm-gateway6 = $FW_IP6
+		/connected-ips6 = $(for n in "${CLIENTS6[@]}"; do client_ip6 "$n"; done | paste -sd ' ')
 	END
 	for file in "$DIR"/rules/*; do
 		[ -e "$file" ] || continue
@@ -134,22 +163,33 @@ db_write() {
 	db_text >"$DB.new" && mv "$DB.new" "$DB"
 }
 
-handled() {
-	sed -n "s#^/qubes-firewall-handled/$(client_ip "$1") = ##p" "$DB.out" 2>/dev/null
+handled() { handled_of "$(client_ip "$1")"; }
+handled6() { handled_of "$(client_ip6 "$1")"; }
+handled_of() { # ADDRESS
+	sed -n "s#^/qubes-firewall-handled/$1 = ##p" "$DB.out" 2>/dev/null
 }
+handled_after() { [ "$(handled_of "$1")" -gt "$2" ]; }
 
-handled_after() { [ "$(handled "$1")" -gt "$2" ]; }
-
-# commit N...: write the file, wait until the daemon has put these clients' rules
-# in force
+# commit N..., commit6 N...: write the file, wait until the daemon has put these
+# clients' rules in force
 commit() {
-	local n
+	local addresses=() n
+	for n; do addresses+=("$(client_ip "$n")"); done
+	commit_of "${addresses[@]}"
+}
+commit6() {
+	local addresses=() n
+	for n; do addresses+=("$(client_ip6 "$n")"); done
+	commit_of "${addresses[@]}"
+}
+commit_of() { # ADDRESS...
+	local address
 	declare -A before
-	for n; do before[$n]=$(handled "$n"); done
+	for address; do before[$address]=$(handled_of "$address"); done
 	db_write
-	for n; do
-		wait_for 3 handled_after "$n" "${before[$n]:-0}" ||
-			complain "the commit of $(client_ip "$n") was not handled within 3 s"
+	for address; do
+		wait_for 3 handled_after "$address" "${before[$address]:-0}" ||
+			complain "the commit of $address was not handled within 3 s"
 	done
 }
 
@@ -157,6 +197,7 @@ commit() {
 allow_all() {
 	local n
 	for n in "${CLIENTS[@]}"; do rules "$n" action=accept; done
+	for n in "${CLIENTS6[@]}"; do rules6 "$n" action=accept; done
 }
 
 # listening NAMESPACE PORT
@@ -168,8 +209,11 @@ status() { "$TOOL" status --control "$DIR/control.sock"; }
 
 # stat FILTER: jq over the status
 stat_of() { status | jq -r "$1"; }
-client_stat() { stat_of ".clients[] | select(.ip == \"$(client_ip "$1")\") | .$2"; }
+client_stat() { # by the first of its addresses
+	stat_of ".clients[] | select((.ip | split(\" \")[0]) == \"$(client_ip "$1")\") | .$2"
+}
 source_stat() { stat_of ".sources[] | select(.ip == \"$(client_ip "$1")\") | .$2"; }
+source_stat6() { stat_of ".sources[] | select(.ip == \"$(client_ip6 "$1")\") | .$2"; }
 drops() { stat_of ".drops[\"$1\"] // 0"; }
 
 # link_is N true|false
@@ -209,14 +253,25 @@ taps_away() {
 			route add default via $FW_IP dev c$n src $ip
 		END
 	done
-	# As Qubes does it; the other clients ask by ARP.
+	for n in "${CLIENTS6[@]}"; do
+		ip=$(client_ip6 "$n")
+		ip -n "$NS-c$n" -batch - <<-END
+			address add $ip/128 dev c$n nodad
+			route add $FW_IP6 dev c$n src $ip
+			route add default via $FW_IP6 dev c$n src $ip
+		END
+	done
+	# As Qubes does it; the other clients ask by ARP and neighbour discovery.
 	ip -n "$NS-c1" neigh replace $FW_IP lladdr $BACKEND_MAC dev c1 nud permanent
+	ip -n "$NS-c1" neigh replace $FW_IP6 lladdr $BACKEND_MAC dev c1 nud permanent
 	ip -n "$NS-fw" link set up0 netns "$NS-up"
 	ip -n "$NS-up" -batch - <<-END
 		link set up0 address $BACKEND_MAC
 		link set up0 up
 		address add $UP_IP/32 dev up0
 		route add $FW_IP dev up0 src $UP_IP
+		address add $UP_IP6/128 dev up0 nodad
+		route add $FW_IP6 dev up0 src $UP_IP6
 	END
 	watch_uplink
 }
@@ -226,7 +281,7 @@ taps_away() {
 watch_uplink() {
 	LEAK_FILES=$((${LEAK_FILES:-0} + 1))
 	up tcpdump -i up0 -Q in -n -s 128 -U -w "$DIR/leak.$LEAK_FILES.pcap" \
-		"not arp and not (ip and src host $FW_IP)" >/dev/null 2>&1 &
+		"not arp and not (ip and src host $FW_IP) and not (ip6 and src host $FW_IP6)" >/dev/null 2>&1 &
 	TCPDUMP=$!
 }
 
@@ -239,11 +294,13 @@ leaks() {
 
 # daemon_start [OPTION...]: until it says ready, or until $READY succeeds
 daemon_start() {
-	local n args=()
+	local n ip6 args=()
 	daemon_stop
 	taps_home
 	for n in "${CLIENTS[@]}"; do
-		args+=(--tap "client=c$n,ip=$(client_ip "$n"),mac=$(client_mac "$n")")
+		ip6=
+		[[ " ${CLIENTS6[*]} " != *" $n "* ]] || ip6=,ip6=$(client_ip6 "$n")
+		args+=(--tap "client=c$n,ip=$(client_ip "$n")$ip6,mac=$(client_mac "$n")")
 	done
 	# Not left to the redirection below: that child may come after our first look.
 	[ ! -e "$DIR/daemon.log" ] || mv "$DIR/daemon.log" "$DIR/daemon.old.log"
@@ -262,6 +319,7 @@ daemon_start() {
 	taps_away
 	# The uplink's neighbour has to be found before the first packet counts.
 	[ -n "${READY:-}" ] || wait_for 3 c1 ping -c 1 -W 1 -q $UP_IP || true
+	[ -n "${READY:-}" ] || wait_for 3 c1 ping -c 1 -W 1 -q $UP_IP6 || true
 }
 
 # daemon_stop: in order; a bad end is a complaint (leaks, sanitizers)
@@ -293,7 +351,9 @@ is_gone() {
 
 # A healthy rig for a scenario: the daemon is there, everybody may do everything
 rig_default() {
-	local n base changed=()
+	local file base changed=()
+	rm -f "$DIR/rules"/*
+	: >"$DIR/keys"
 	allow_all
 	if ! daemon_alive || [ -n "${RIG_DIRTY:-}" ]; then
 		RIG_DIRTY=
@@ -303,11 +363,12 @@ rig_default() {
 	fi
 	# Only a source whose text changes is committed again.
 	db_text >"$DB.new"
-	for n in "${CLIENTS[@]}"; do
-		base=/qubes-firewall/$(client_ip "$n")
-		cmp -s <(grep "^${base}[/ ]" "$DB") <(grep "^${base}[/ ]" "$DB.new") || changed+=("$n")
+	for file in "$DIR"/rules/*; do
+		base=/qubes-firewall/$(basename "$file")
+		cmp -s <(grep "^${base}[/ ]" "$DB") <(grep "^${base}[/ ]" "$DB.new") ||
+			changed+=("${base##*/}")
 	done
-	commit "${changed[@]}"
+	commit_of "${changed[@]}"
 }
 
 # --- up and down ----------------------------------------------------------------------------
@@ -316,34 +377,51 @@ rig_up() {
 	local n
 	for n in fw up far "${CLIENTS[@]/#/c}"; do
 		ip netns add "$NS-$n"
+		# No autoconfiguration, no link-local addresses, multicast reports at
+		# once: nothing comes that a scenario did not send. The firewall's own
+		# kernel has no IPv6 at all.
 		ns "$n" sh -c '
 			for f in all default; do
-				echo 1 >/proc/sys/net/ipv6/conf/$f/disable_ipv6
 				echo 0 >/proc/sys/net/ipv4/conf/$f/rp_filter
+				cd /proc/sys/net/ipv6/conf/$f
+				echo 0 >accept_ra
+				echo 0 >accept_dad
+				echo 0 >router_solicitations
+				echo 1 >addr_gen_mode
+				echo 1 >mldv2_unsolicited_report_interval
 			done
 			echo 0 >/proc/sys/net/ipv4/icmp_ratelimit
+			echo 0 >/proc/sys/net/ipv6/icmp/ratelimit
 			ip link set lo up'
 	done
+	fw sh -c 'echo 1 | tee /proc/sys/net/ipv6/conf/*/disable_ipv6 >/dev/null'
 	for n in $SERVER $SERVER2 $SERVER3 10.139.1.1 10.139.1.2; do
 		ip -n "$NS-up" address add "$n/32" dev lo
 	done
+	for n in $SERVER6 $SERVER6_2 $SERVER6_3; do ip -n "$NS-up" address add "$n/128" dev lo; done
 	ip -n "$NS-up" link add far0 mtu 1300 type veth peer name up0 netns "$NS-far" mtu 1300
 	ip -n "$NS-up" -batch - <<-END
 		address add 198.51.100.1/24 dev far0
+		address add 2001:db8:51::1/64 dev far0 nodad
 		link set far0 up
 	END
 	ip -n "$NS-far" -batch - <<-END
 		address add $FAR/24 dev up0
+		address add $FAR6/64 dev up0 nodad
 		link set up0 up
 		route add default via 198.51.100.1
+		route add default via 2001:db8:51::1
 	END
-	up sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
-	background up "$PEER" serve 0.0.0.0 7 53 80 443 8080 9000
-	background far "$PEER" serve 0.0.0.0 7 80 9000
+	up sh -c 'echo 1 | tee /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding \
+		>/dev/null'
+	for n in 0.0.0.0 ::; do
+		background up "$PEER" serve $n 7 53 80 443 8080 9000
+		background far "$PEER" serve $n 7 80 9000
+	done
 	# Bound, so that UDP is answered from the address that was asked.
-	background up iperf3 -s -B $SERVER
-	background up iperf3 -s -B $SERVER2
+	for n in $SERVER $SERVER2 $SERVER6 $SERVER6_2; do background up iperf3 -s -B "$n"; done
 	for n in "${CLIENTS[@]}"; do background "c$n" "$PEER" serve 0.0.0.0 80; done
+	for n in "${CLIENTS6[@]}"; do background "c$n" "$PEER" serve :: 80; done
 	background fw "$PEER" serve 0.0.0.0 80
 }
 

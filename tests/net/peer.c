@@ -17,6 +17,8 @@
  *	-l TTL        time to live    -s N    bytes of a UDP probe (64)
  *	-d            set DF, never fragment here
  *
+ * Addresses are of either family; serve on :: does not serve IPv4.
+ *
  * probe prints "ok MS", "timeout MS", or
  * "error ERRNO MS [from ADDR type T code C info N]"; the latter when an ICMP
  * error was the cause. seq sends numbered records, reads them back and prints a
@@ -45,8 +47,17 @@
 #define RECORD_LEN 64	     /* bytes of one numbered record */
 #define CHUNK	   (256 << 10) /* large writes, so that the kernel makes GSO frames */
 
+struct endpoint {
+	union {
+		struct sockaddr any;
+		struct sockaddr_in ip4;
+		struct sockaddr_in6 ip6;
+	} addr;
+	socklen_t len;
+};
+
 static struct {
-	struct sockaddr_in local;
+	struct endpoint local;
 	bool has_local, df;
 	int timeout_ms, ttl, size;
 } opt = {.timeout_ms = 2000, .size = 64};
@@ -84,16 +95,23 @@ static long number(const char *text, long max)
 	return v;
 }
 
-static struct sockaddr_in address(const char *host, const char *port)
+static struct endpoint address(const char *host, const char *port)
 {
-	struct sockaddr_in sin = {.sin_family = AF_INET};
+	struct endpoint ep = {.len = sizeof(ep.addr.ip4)};
+	in_port_t be = htons((uint16_t)number(port, 65535));
 
-	if (inet_pton(AF_INET, host, &sin.sin_addr) != 1) {
+	if (inet_pton(AF_INET, host, &ep.addr.ip4.sin_addr) == 1) {
+		ep.addr.ip4.sin_family = AF_INET;
+		ep.addr.ip4.sin_port = be;
+	} else if (inet_pton(AF_INET6, host, &ep.addr.ip6.sin6_addr) == 1) {
+		ep.addr.ip6.sin6_family = AF_INET6;
+		ep.addr.ip6.sin6_port = be;
+		ep.len = sizeof(ep.addr.ip6);
+	} else {
 		errno = EINVAL;
 		fail(host);
 	}
-	sin.sin_port = htons((uint16_t)number(port, 65535));
-	return sin;
+	return ep;
 }
 
 static int is_tcp(const char *name)
@@ -112,23 +130,35 @@ static void set_int(int fd, int level, int name, int value, const char *what)
 		fail(what);
 }
 
-static int make_socket(int tcp, bool client)
+static void client_options(int fd, bool v6)
 {
-	int fd = socket(AF_INET, (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
+	int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP;
+
+	set_int(fd, level, v6 ? IPV6_RECVERR : IP_RECVERR, 1, "RECVERR");
+	if (opt.ttl)
+		set_int(fd, level, v6 ? IPV6_UNICAST_HOPS : IP_TTL, opt.ttl, "TTL");
+	if (opt.df)
+		set_int(fd, level, v6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, IP_PMTUDISC_PROBE,
+			"MTU_DISCOVER");
+	if (opt.has_local && bind(fd, &opt.local.addr.any, opt.local.len))
+		fail("bind");
+}
+
+static int make_socket(int tcp, sa_family_t family)
+{
+	int fd = socket(family, (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		fail("socket");
 	set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1, "SO_REUSEADDR");
-	if (!client)
-		return fd;
-	set_int(fd, IPPROTO_IP, IP_RECVERR, 1, "IP_RECVERR");
-	if (opt.ttl)
-		set_int(fd, IPPROTO_IP, IP_TTL, opt.ttl, "IP_TTL");
-	if (opt.df)
-		set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE, "IP_MTU_DISCOVER");
-	if (opt.has_local &&
-	    bind(fd, (struct sockaddr *)&opt.local, sizeof(opt.local)))
-		fail("bind");
+	return fd;
+}
+
+static int client_socket(int tcp, const struct endpoint *to)
+{
+	int fd = make_socket(tcp, to->addr.any.sa_family);
+
+	client_options(fd, to->addr.any.sa_family == AF_INET6);
 	return fd;
 }
 
@@ -145,34 +175,47 @@ static void echo_stream(int fd)
 				return;
 }
 
+/* Where the datagram was sent to becomes where the answer comes from. */
+static void turn_around(struct cmsghdr *c)
+{
+	struct in_pktinfo info;
+	struct in6_pktinfo info6;
+
+	if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+		memcpy(&info, CMSG_DATA(c), sizeof(info));
+		info.ipi_spec_dst = info.ipi_addr;
+		info.ipi_ifindex = 0;
+		memcpy(CMSG_DATA(c), &info, sizeof(info));
+	} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+		memcpy(&info6, CMSG_DATA(c), sizeof(info6));
+		info6.ipi6_ifindex = 0;
+		memcpy(CMSG_DATA(c), &info6, sizeof(info6));
+	}
+}
+
 /* Answer from the address that was asked: the server has several. */
 static void echo_datagram(int fd)
 {
 	static char buf[65536];
 	union {
-		char bytes[CMSG_SPACE(sizeof(struct in_pktinfo))];
+		char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo))];
 		struct cmsghdr align;
 	} control;
-	struct sockaddr_in from;
+	struct endpoint from;
 	struct iovec iov = {.iov_base = buf, .iov_len = sizeof(buf)};
 	struct msghdr msg = {
-		.msg_name = &from, .msg_namelen = sizeof(from),
+		.msg_name = &from.addr, .msg_namelen = sizeof(from.addr),
 		.msg_iov = &iov, .msg_iovlen = 1,
 		.msg_control = control.bytes, .msg_controllen = sizeof(control),
 	};
 	struct cmsghdr *c;
-	struct in_pktinfo info;
 	ssize_t n = recvmsg(fd, &msg, 0);
 
 	if (n < 0)
 		return;
 	c = CMSG_FIRSTHDR(&msg);
-	if (c && c->cmsg_type == IP_PKTINFO) {
-		memcpy(&info, CMSG_DATA(c), sizeof(info));
-		info.ipi_spec_dst = info.ipi_addr;
-		info.ipi_ifindex = 0;
-		memcpy(CMSG_DATA(c), &info, sizeof(info));
-	}
+	if (c)
+		turn_around(c);
 	iov.iov_len = (size_t)n;
 	/* An ICMP error that came back for an earlier answer is nobody's loss. */
 	if (sendmsg(fd, &msg, 0) < 0 && errno != ECONNREFUSED && errno != EHOSTUNREACH)
@@ -181,12 +224,16 @@ static void echo_datagram(int fd)
 
 static int listener(const char *addr, const char *port, int tcp)
 {
-	struct sockaddr_in sin = address(addr, port);
-	int fd = make_socket(tcp, false);
+	struct endpoint ep = address(addr, port);
+	bool v6 = ep.addr.any.sa_family == AF_INET6;
+	int fd = make_socket(tcp, ep.addr.any.sa_family);
 
+	if (v6)
+		set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1, "IPV6_V6ONLY");
 	if (!tcp)
-		set_int(fd, IPPROTO_IP, IP_PKTINFO, 1, "IP_PKTINFO");
-	if (bind(fd, (struct sockaddr *)&sin, sizeof(sin)))
+		set_int(fd, v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_RECVPKTINFO : IP_PKTINFO, 1,
+			"PKTINFO");
+	if (bind(fd, &ep.addr.any, ep.len))
 		fail("bind");
 	if (tcp && listen(fd, 64))
 		fail("listen");
@@ -247,10 +294,10 @@ static int accept_once(const char *addr, const char *port)
 
 static int connect_once(const char *host, const char *port)
 {
-	struct sockaddr_in sin = address(host, port);
-	int fd = make_socket(1, true);
+	struct endpoint to = address(host, port);
+	int fd = client_socket(1, &to);
 
-	if (connect(fd, (struct sockaddr *)&sin, sizeof(sin)))
+	if (connect(fd, &to.addr.any, to.len))
 		fail("connect");
 	return fd;
 }
@@ -326,27 +373,36 @@ static void print_cause(int fd)
 		char bytes[512];
 		struct cmsghdr align;
 	} control;
-	char data[256], text[INET_ADDRSTRLEN] = "-";
+	char data[256], text[INET6_ADDRSTRLEN] = "-";
 	struct sock_extended_err ee;
-	struct sockaddr_in offender;
+	struct endpoint offender;
 	struct iovec iov = {.iov_base = data, .iov_len = sizeof(data)};
 	struct msghdr msg = {
 		.msg_iov = &iov, .msg_iovlen = 1,
 		.msg_control = control.bytes, .msg_controllen = sizeof(control),
 	};
 	struct cmsghdr *c;
+	bool v6;
 
 	if (recvmsg(fd, &msg, MSG_ERRQUEUE | MSG_DONTWAIT) < 0)
 		return;
 	for (c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
-		if (c->cmsg_level != IPPROTO_IP || c->cmsg_type != IP_RECVERR)
+		v6 = c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR;
+		if (!v6 && !(c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR))
 			continue;
 		memcpy(&ee, CMSG_DATA(c), sizeof(ee));
-		if (ee.ee_origin != SO_EE_ORIGIN_ICMP)
+		if (ee.ee_origin != (v6 ? SO_EE_ORIGIN_ICMP6 : SO_EE_ORIGIN_ICMP))
 			continue;
 		/* The offender's address lies behind the structure. */
-		memcpy(&offender, CMSG_DATA(c) + sizeof(ee), sizeof(offender));
-		inet_ntop(AF_INET, &offender.sin_addr, text, sizeof(text));
+		if (v6) {
+			memcpy(&offender.addr.ip6, CMSG_DATA(c) + sizeof(ee),
+			       sizeof(offender.addr.ip6));
+			inet_ntop(AF_INET6, &offender.addr.ip6.sin6_addr, text, sizeof(text));
+		} else {
+			memcpy(&offender.addr.ip4, CMSG_DATA(c) + sizeof(ee),
+			       sizeof(offender.addr.ip4));
+			inet_ntop(AF_INET, &offender.addr.ip4.sin_addr, text, sizeof(text));
+		}
 		printf(" from %s type %d code %d info %u", text, ee.ee_type, ee.ee_code,
 		       ee.ee_info);
 	}
@@ -369,7 +425,7 @@ static int socket_error(int fd)
 }
 
 /* Connect without waiting longer than the -t time. Return: 0 or an errno. */
-static int connect_within(int fd, const struct sockaddr_in *sin, int timeout_ms)
+static int connect_within(int fd, const struct endpoint *to, int timeout_ms)
 {
 	struct timeval tv = {.tv_sec = timeout_ms / 1000,
 			     .tv_usec = timeout_ms % 1000 * 1000};
@@ -377,7 +433,7 @@ static int connect_within(int fd, const struct sockaddr_in *sin, int timeout_ms)
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)) ||
 	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)))
 		fail("timeout");
-	if (connect(fd, (const struct sockaddr *)sin, sizeof(*sin)) == 0)
+	if (connect(fd, &to->addr.any, to->len) == 0)
 		return 0;
 	return errno == EINPROGRESS || errno == EAGAIN ? ETIMEDOUT : errno;
 }
@@ -385,15 +441,15 @@ static int connect_within(int fd, const struct sockaddr_in *sin, int timeout_ms)
 static int probe(int tcp, const char *host, const char *port)
 {
 	static char out[65536], in[65536];
-	struct sockaddr_in sin = address(host, port);
+	struct endpoint to = address(host, port);
 	uint64_t start = now_ms();
-	int fd = make_socket(tcp, true), err, size = tcp ? RECORD_LEN : opt.size;
+	int fd = client_socket(tcp, &to), err, size = tcp ? RECORD_LEN : opt.size;
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	ssize_t n;
 
 	memset(out, 'p', sizeof(out));
 	snprintf(out, sizeof(out), "probe %d %llu", (int)getpid(), (unsigned long long)start);
-	err = connect_within(fd, &sin, opt.timeout_ms);
+	err = connect_within(fd, &to, opt.timeout_ms);
 	if (!err && send(fd, out, (size_t)size, MSG_NOSIGNAL) != size)
 		err = errno;
 	if (!err) {
@@ -527,15 +583,15 @@ static void seq_loop(struct seq_state *s, int fd, int tcp, uint32_t count, long 
 
 static int seq(int tcp, const char *host, const char *port, uint32_t count, long interval_us)
 {
-	struct sockaddr_in sin = address(host, port);
+	struct endpoint to = address(host, port);
 	struct seq_state s = {.seen = calloc(count, 1)};
-	int fd = make_socket(tcp, true);
+	int fd = client_socket(tcp, &to);
 
 	if (!s.seen)
 		fail("memory");
 	if (tcp)
 		set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY");
-	s.error = connect_within(fd, &sin, opt.timeout_ms);
+	s.error = connect_within(fd, &to, opt.timeout_ms);
 	if (!s.error)
 		seq_loop(&s, fd, tcp, count, interval_us);
 	printf("{\"sent\":%u,\"received\":%u,\"lost\":%u,\"reordered\":%u,\"duplicate\":%u,"
@@ -565,7 +621,7 @@ static void options(int argc, char **argv)
 	while ((c = getopt(argc, argv, "+b:t:l:s:d")) != -1) {
 		switch (c) {
 		case 'b':
-			colon = strchr(optarg, ':');
+			colon = strrchr(optarg, ':');
 			if (!colon)
 				usage();
 			*colon = '\0';

@@ -66,6 +66,7 @@ DB=$DIR/db
 UPLINK_MAC=00:16:3e:5e:6c:00
 PIDS=()
 mkdir "$DIR/rules"
+: >"$DIR/keys"
 export ASAN_OPTIONS=abort_on_error=0:exitcode=99 UBSAN_OPTIONS=print_stacktrace=1
 
 passed=0
