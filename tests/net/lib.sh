@@ -8,7 +8,8 @@
 #	c3 --tap--+   (in fw)               +-- veth, MTU 1300 -- far 198.51.100.2
 #
 # Everything but c3 has an IPv6 address as well: fd09:24ef:4179::a89:N as Qubes
-# gives them, 2001:db8:2::1-3 the servers, 2001:db8:51::2 far.
+# gives them, 2001:db8:2::1-3 the servers, 2001:db8:51::2 far. On the echo servers'
+# ports 53 only some addresses are taken; 192.0.2.53-54 are free for a real one.
 #
 # Everything is in namespaces called rfnet-PID-*; the daemon opens its TAPs in
 # fw, then each TAP moves to the namespace whose kernel is the peer. A TAP moved
@@ -24,6 +25,8 @@ SERVER2=192.0.2.2
 SERVER3=192.0.2.3
 DNS=10.139.1.1
 FAR=198.51.100.2
+REAL_DNS=192.0.2.53
+REAL_DNS2=192.0.2.54
 FW_IP6=fd09:24ef:4179::a89:4
 UP_IP6=fd09:24ef:4179::a89:1
 SERVER6=2001:db8:2::1
@@ -50,6 +53,29 @@ up() { ns up "$@"; }
 fw() { ns fw "$@"; }
 
 wall_ms() { date +%s%3N; }
+
+# in_family 4|6 FUNCTION: a scenario that is the same in both, in terms of
+# F family, S S2 S3 servers, R beyond the router, G the firewall, U its gateway,
+# A(N) a client's address, DST the rule option, frules and fcommit.
+in_family() {
+	F=$1
+	if [ "$F" = 4 ]; then
+		S=$SERVER S2=$SERVER2 S3=$SERVER3 R=$FAR G=$FW_IP U=$UP_IP DST=dst4
+		A() { client_ip "$1"; }
+		frules() { rules "$@"; }
+		fcommit() { commit "$@"; }
+	else
+		S=$SERVER6 S2=$SERVER6_2 S3=$SERVER6_3 R=$FAR6 G=$FW_IP6 U=$UP_IP6 DST=dst6
+		A() { client_ip6 "$1"; }
+		frules() { rules6 "$@"; }
+		fcommit() { commit6 "$@"; }
+	fi
+	"$2"
+}
+both() { # NAME FUNCTION
+	scenario "$1_ipv4" in_family 4 "$2"
+	scenario "$1_ipv6" in_family 6 "$2"
+}
 
 # --- what a scenario says -----------------------------------------------------------
 
@@ -200,8 +226,9 @@ allow_all() {
 	for n in "${CLIENTS6[@]}"; do rules6 "$n" action=accept; done
 }
 
-# listening NAMESPACE PORT
+# listening NAMESPACE PORT, listening_udp ...
 listening() { [ -n "$(ns "$1" ss -Hltn "sport = $2")" ]; }
+listening_udp() { [ -n "$(ns "$1" ss -Hlun "sport = $2")" ]; }
 
 # --- the daemon --------------------------------------------------------------------------
 
@@ -395,7 +422,7 @@ rig_up() {
 			ip link set lo up'
 	done
 	fw sh -c 'echo 1 | tee /proc/sys/net/ipv6/conf/*/disable_ipv6 >/dev/null'
-	for n in $SERVER $SERVER2 $SERVER3 10.139.1.1 10.139.1.2; do
+	for n in $SERVER $SERVER2 $SERVER3 10.139.1.1 10.139.1.2 $REAL_DNS $REAL_DNS2; do
 		ip -n "$NS-up" address add "$n/32" dev lo
 	done
 	for n in $SERVER6 $SERVER6_2 $SERVER6_3; do ip -n "$NS-up" address add "$n/128" dev lo; done
@@ -415,9 +442,10 @@ rig_up() {
 	up sh -c 'echo 1 | tee /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding \
 		>/dev/null'
 	for n in 0.0.0.0 ::; do
-		background up "$PEER" serve $n 7 53 80 443 8080 9000
+		background up "$PEER" serve $n 7 80 443 8080 9000
 		background far "$PEER" serve $n 7 80 9000
 	done
+	for n in 10.139.1.1 10.139.1.2 $SERVER $SERVER6; do background up "$PEER" serve "$n" 53; done
 	# Bound, so that UDP is answered from the address that was asked.
 	for n in $SERVER $SERVER2 $SERVER6 $SERVER6_2; do background up iperf3 -s -B "$n"; done
 	for n in "${CLIENTS[@]}"; do background "c$n" "$PEER" serve 0.0.0.0 80; done
@@ -433,9 +461,27 @@ background() {
 	PIDS+=($!)
 }
 
+# service NAMESPACE COMMAND...: until the end of the scenario; its output is in
+# $DIR/service.PROGRAM
+service() {
+	local name=$1
+	shift
+	ip netns exec "$NS-$name" "$@" >"$DIR/service.$(basename "$1")" 2>&1 </dev/null &
+	SERVICES+=($!)
+}
+services_stop() {
+	local pid
+	for pid in "${SERVICES[@]}"; do kill "$pid" 2>/dev/null; done
+	for pid in "${SERVICES[@]}"; do
+		wait_for 2 is_gone "$pid" || kill -KILL "$pid"
+		wait "$pid" 2>/dev/null
+	done
+	SERVICES=()
+}
+
 rig_down() {
 	local n pid
-	for pid in "${DAEMON:-}" "${TCPDUMP:-}" "${PIDS[@]}"; do
+	for pid in "${DAEMON:-}" "${TCPDUMP:-}" "${PIDS[@]}" "${SERVICES[@]}"; do
 		[ -n "$pid" ] && kill -KILL "$pid" 2>/dev/null
 	done
 	wait 2>/dev/null

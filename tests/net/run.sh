@@ -32,7 +32,8 @@ if [ "$(id -u)" != 0 ]; then
 	echo "not ok - the rig needs root, for network namespaces"
 	exit 1
 fi
-for tool in ip jq ping iperf3 tcpdump ethtool sha256sum; do
+for tool in ip jq ping iperf3 tcpdump ethtool sha256sum openssl nginx curl unbound dig \
+	openvpn radicale vdirsyncer turnserver turnutils_natdiscovery nmap atk6-firewall6; do
 	if ! command -v $tool >/dev/null; then
 		echo "not ok - $tool is missing: make deps"
 		exit 1
@@ -65,6 +66,7 @@ NS=rfnet-$$
 DB=$DIR/db
 UPLINK_MAC=00:16:3e:5e:6c:00
 PIDS=()
+SERVICES=()
 mkdir "$DIR/rules"
 : >"$DIR/keys"
 export ASAN_OPTIONS=abort_on_error=0:exitcode=99 UBSAN_OPTIONS=print_stacktrace=1
@@ -81,9 +83,10 @@ finish() {
 	fi
 }
 
-# scenario NAME FUNCTION: run it, unless the patterns leave it out
+# scenario NAME FUNCTION...: run it, unless the patterns leave it out
 scenario() {
-	local name=$1 function=$2 out=$DIR/scenario.out start p wanted=1
+	local name=$1 out=$DIR/scenario.out start p wanted=1
+	shift
 	if [ ${#patterns[@]} -gt 0 ]; then
 		wanted=
 		for p in "${patterns[@]}"; do
@@ -94,7 +97,8 @@ scenario() {
 	start=$(wall_ms)
 	scenario_bad=
 	{
-		rig_default && "$function"
+		rig_default && "$@"
+		services_stop
 		if [ -n "${DAEMON:-}" ] && is_gone "$DAEMON"; then
 			complain "the daemon is gone; its log ends:"
 			tail -n 40 "$DIR/daemon.log"
