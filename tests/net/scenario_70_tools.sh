@@ -225,6 +225,7 @@ vpn() {
 	tcp*) wait_for 5 listening up 1194 ;;
 	*) wait_for 5 listening_udp up 1194 ;;
 	esac
+	rm -f "$DIR/vpn/client.log"
 	service c1 openvpn --dev tun-c1 --proto "$2" --remote "$S" 1194 --nobind \
 		--ifconfig 10.8.0.2 10.8.0.1 --tls-client --cert "$DIR/vpn/client.pem" \
 		--key "$DIR/vpn/client.key" --peer-fingerprint "$(cat "$DIR/vpn/server.fp")" \
@@ -355,18 +356,18 @@ natdiscovery() { # N OPTION...: its last verdict
 	ns "c$n" timeout 30 turnutils_natdiscovery "$@" -p 3478 $SERVER 2>&1 |
 		sed -n 's/^NAT with \(.*\)!$/\1/p' | tail -n 1
 }
-# Port 40500 of another client is in use towards both of the server's addresses.
+# That port of another client is in use towards both of the server's addresses.
 port_in_use() {
 	local a
 	for a in $SERVER $SERVER2; do
-		c2 "$PEER" probe -t 100 -b "$(client_ip 2):40500" udp $a 3478 >/dev/null
+		c2 "$PEER" probe -t 100 -b "$(client_ip 2):$1" udp $a 3478 >/dev/null
 	done
 }
 
 stun() { # U4, U3, U7
 	local filter hairpin
 	stun_server
-	port_in_use
+	port_in_use 40500
 	c1 timeout 30 turnutils_natdiscovery -H -p 3478 $SERVER >"$DIR/hairpin" 2>&1 &
 	hairpin=$!
 	natdiscovery 3 -f >"$DIR/filtering" &
@@ -387,12 +388,12 @@ stun_eim() { # U4, N10, with the option for two of three clients
 	stun_server
 	wait_for 3 sh -c "ip netns exec $NS-up ss -Hlun 'sport = 3479' | grep -q ."
 	sleep 0.3 # the key was written before; this is the daemon's time to read it
-	port_in_use
+	port_in_use 40510 # what has a mapping keeps it: not the port from above
 	natdiscovery 3 -f >"$DIR/filtering" &
 	filter=$!
-	is "mapping" "$(natdiscovery 1 -m -L "$(client_ip 1)" -l 40500)" \
+	is "mapping" "$(natdiscovery 1 -m -L "$(client_ip 1)" -l 40510)" \
 		"Endpoint Independent Mapping"
-	is "of a client without the option" "$(natdiscovery 2 -m -L "$(client_ip 2)" -l 40500)" \
+	is "of a client without the option" "$(natdiscovery 2 -m -L "$(client_ip 2)" -l 40510)" \
 		"*Mapping"
 	wait $filter
 	is "filtering stays what it was" "$(cat "$DIR/filtering")" \
