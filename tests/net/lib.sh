@@ -422,6 +422,8 @@ rig_up() {
 			ip link set lo up'
 	done
 	fw sh -c 'echo 1 | tee /proc/sys/net/ipv6/conf/*/disable_ipv6 >/dev/null'
+	# A router looks for its neighbours from its link-local address.
+	for n in up far; do ns $n sh -c 'echo 0 >/proc/sys/net/ipv6/conf/default/addr_gen_mode'; done
 	for n in $SERVER $SERVER2 $SERVER3 10.139.1.1 10.139.1.2 $REAL_DNS $REAL_DNS2; do
 		ip -n "$NS-up" address add "$n/32" dev lo
 	done

@@ -43,13 +43,13 @@ bulk() {
 	local want got
 	head -c 200000000 /dev/urandom >"$DIR/bulk"
 	want=$(sha256sum <"$DIR/bulk")
-	up "$PEER" sink $SERVER 9100 2>"$DIR/sink.err" | sha256sum >"$DIR/sink.sum" &
+	up timeout 60 "$PEER" sink $SERVER 9100 2>"$DIR/sink.err" | sha256sum >"$DIR/sink.sum" &
 	local sink=$!
 	wait_for 3 listening up 9100
 	check "upload" timeout 60 ip netns exec "$NS-c1" "$PEER" put $SERVER 9100 <"$DIR/bulk"
 	wait $sink
 	is "SHA-256 of the upload" "$(cat "$DIR/sink.sum")" "$want"
-	up "$PEER" feed $SERVER 9101 <"$DIR/bulk" 2>"$DIR/feed.err" &
+	up timeout 60 "$PEER" feed $SERVER 9101 <"$DIR/bulk" 2>"$DIR/feed.err" &
 	local feed=$!
 	wait_for 3 listening up 9101
 	got=$(timeout 60 ip netns exec "$NS-c1" "$PEER" get $SERVER 9101 | sha256sum)
@@ -89,7 +89,7 @@ path_mtu() { # I4, P11: TCP finds the smaller MTU beyond the router by itself
 	is "numbered records" "$(c1 "$PEER" seq tcp $FAR 9000 200 100 |
 		jq -r '"\(.received) \(.lost) \(.error)"')" "200 0 "
 	head -c 2000000 /dev/urandom >"$DIR/pmtu"
-	ns far "$PEER" sink $FAR 9102 2>&1 | sha256sum >"$DIR/pmtu.sum" &
+	ns far timeout 20 "$PEER" sink $FAR 9102 2>&1 | sha256sum >"$DIR/pmtu.sum" &
 	local sink=$!
 	wait_for 3 listening far 9102
 	check "2 MB" timeout 20 ip netns exec "$NS-c1" "$PEER" put $FAR 9102 <"$DIR/pmtu"
@@ -148,19 +148,26 @@ verify_end() { # WHAT NAMESPACE KIND: that kind was seen; nothing was wrong
 		map(tostring) | join(" ")' "$sums")" "0 0 0 0"
 	above "$1: packets with $3 checksums" \
 		"$(jq ".$3$([ "$3" != complete ] || echo ' + .validated')" "$sums")" 100
+	above "$1: packets of IPv6" "$(jq .ipv6 "$sums")" 100
 }
 checksum_traffic() {
 	VERIFY=()
 	verify_start up up0
 	verify_start c1 c1
 	sleep 0.3
-	c1 "$PEER" seq udp $SERVER 9000 300 500 >/dev/null
-	c1 "$PEER" seq tcp $SERVER 9000 300 500 >/dev/null
-	c1 iperf3 -c $SERVER -n 4M >/dev/null
-	c1 iperf3 -c $SERVER -n 4M -R >/dev/null
-	c1 ping -c 10 -i 0.01 -q $SERVER >/dev/null
-	c1 "$PEER" probe udp $SERVER 9999 >/dev/null
-	wait "${VERIFY[@]}"
+	local server both=()
+	for server in $SERVER $SERVER6; do
+		{
+			c1 "$PEER" seq udp $server 9000 300 500
+			c1 "$PEER" seq tcp $server 9000 300 500
+			c1 iperf3 -c $server -n 4M
+			c1 iperf3 -c $server -n 4M -R
+			c1 ping -c 10 -i 0.01 -q $server
+			c1 "$PEER" probe udp $server 9999
+		} >/dev/null &
+		both+=($!)
+	done
+	wait "${VERIFY[@]}" "${both[@]}"
 }
 checksums() {
 	checksum_traffic

@@ -5,7 +5,8 @@
  *
  *	wire send DEV KEY=VALUE...	one frame, or count= of them
  *	wire arp DEV SMAC SIP TIP	ask, print who answers ("none" after 700 ms)
- *	wire verify DEV MS [PROTO]	look at arriving IPv4 packets, print JSON
+ *	wire nd DEV SMAC SIP TIP	the same over IPv6; SIP may be ::
+ *	wire verify DEV MS [PROTO]	look at arriving packets, print JSON
  *
  * send: smac dmac sip dip proto=udp|tcp|icmp|NUMBER sport dport ttl flags=SAFR
  * seq len (payload) count bad=ip|l4|ihl|length|version id type=ETHERTYPE, and
@@ -111,11 +112,13 @@ static uint32_t sum_add(uint32_t sum, const uint8_t *p, size_t len)
 	return sum;
 }
 
+/* The same in both families: IPv6 only has zeros more. */
 static uint32_t pseudo_sum(const uint8_t *ip, unsigned int proto, size_t l4_len)
 {
 	uint8_t tail[4] = {0, (uint8_t)proto, (uint8_t)(l4_len >> 8), (uint8_t)l4_len};
+	uint32_t sum = ip[0] >> 4 == 6 ? sum_add(0, ip + 8, 32) : sum_add(0, ip + 12, 8);
 
-	return sum_add(sum_add(0, ip + 12, 8), tail, 4);
+	return sum_add(sum, tail, 4);
 }
 
 static int packet_socket(const char *dev)
@@ -350,11 +353,79 @@ static int cmd_arp(const char *dev, const char *smac, const char *sip, const cha
 	return 0;
 }
 
+/* --- nd ---------------------------------------------------------------------------- */
+
+/* A neighbour solicitation, to the group that the target must be in. */
+static size_t build_solicitation(uint8_t *f, const uint8_t smac[6], const struct in6_addr *source,
+				 const struct in6_addr *target)
+{
+	static const uint8_t group[13] = {0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff};
+	uint8_t *ip = f + 14, *icmp = ip + 40;
+	size_t len = IN6_IS_ADDR_UNSPECIFIED(source) ? 24 : 32;
+
+	f[0] = f[1] = 0x33;
+	f[2] = 0xff;
+	memcpy(f + 3, target->s6_addr + 13, 3);
+	memcpy(f + 6, smac, 6);
+	put16(f + 12, ETH_P_IPV6);
+	ip[0] = 0x60;
+	put16(ip + 4, (unsigned int)len);
+	ip[6] = IPPROTO_ICMPV6;
+	ip[7] = 255;
+	memcpy(ip + 8, source, 16);
+	memcpy(ip + 24, group, sizeof(group));
+	memcpy(ip + 37, target->s6_addr + 13, 3);
+	icmp[0] = 135;
+	memcpy(icmp + 8, target, 16);
+	if (len == 32) { /* where to answer to */
+		icmp[24] = icmp[25] = 1;
+		memcpy(icmp + 26, smac, 6);
+	}
+	put16(icmp + 2, ~sum_add(pseudo_sum(ip, IPPROTO_ICMPV6, len), icmp, len) & 0xffff);
+	return 14 + 40 + len;
+}
+
+static int cmd_nd(const char *dev, const char *smac_text, const char *sip, const char *tip)
+{
+	uint8_t f[128] = {0}, r[2048], smac[6], *icmp = r + 54;
+	struct in6_addr source, target;
+	uint64_t end = now_ms() + 700;
+	int fd = packet_socket(dev);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct sockaddr_ll from;
+	socklen_t from_len;
+	size_t len;
+	ssize_t n;
+
+	parse_mac(smac, smac_text);
+	if (inet_pton(AF_INET6, sip, &source) != 1 || inet_pton(AF_INET6, tip, &target) != 1)
+		refuse("address");
+	len = build_solicitation(f, smac, &source, &target);
+	if (send(fd, f, len, 0) != (ssize_t)len)
+		fail("send");
+	while (now_ms() < end) {
+		if (poll(&p, 1, (int)(end - now_ms())) <= 0)
+			break;
+		from_len = sizeof(from);
+		n = recvfrom(fd, r, sizeof(r), 0, (struct sockaddr *)&from, &from_len);
+		if (n < 86 || from.sll_pkttype == PACKET_OUTGOING ||
+		    get16(r + 12) != ETH_P_IPV6 || r[20] != IPPROTO_ICMPV6 || icmp[0] != 136 ||
+		    memcmp(icmp + 8, &target, 16) != 0)
+			continue;
+		printf("%02x:%02x:%02x:%02x:%02x:%02x %s%s%s hops %u\n", icmp[26], icmp[27],
+		       icmp[28], icmp[29], icmp[30], icmp[31], icmp[4] & 0x80 ? "R" : "",
+		       icmp[4] & 0x40 ? "S" : "", icmp[4] & 0x20 ? "O" : "", r[21]);
+		return 0;
+	}
+	puts("none");
+	return 0;
+}
+
 /* --- verify ------------------------------------------------------------------------ */
 
 struct tally {
 	unsigned long complete, complete_bad, partial, partial_bad, validated, validated_bad;
-	unsigned long gso, ip_bad, fragments, other;
+	unsigned long gso, ip_bad, fragments, other, ipv6;
 };
 
 static bool complete_is_right(const uint8_t *ip, size_t l4_len, unsigned int proto,
@@ -363,7 +434,7 @@ static bool complete_is_right(const uint8_t *ip, size_t l4_len, unsigned int pro
 	if (proto == IPPROTO_ICMP)
 		return sum_add(0, l4, l4_len) == 0xffff;
 	if (proto == IPPROTO_UDP && get16(l4 + 6) == 0)
-		return true; /* no checksum: allowed over IPv4 */
+		return ip[0] >> 4 == 4; /* no checksum: allowed over IPv4 */
 	return sum_add(pseudo_sum(ip, proto, l4_len), l4, l4_len) == 0xffff;
 }
 
@@ -377,40 +448,67 @@ static bool partial_is_right(const struct virtio_net_hdr *h, const uint8_t *f, c
 	       get16(l4 + offset) == pseudo_sum(f + 14, proto, l4_len);
 }
 
+struct view {
+	const uint8_t *l4;
+	size_t l4_len;
+	unsigned int proto;
+	bool is_fragment;
+};
+
+/* Where what lies. Extension headers are for others to look at. */
+static bool view4(struct view *v, const uint8_t *f, size_t len)
+{
+	const uint8_t *ip = f + 14;
+	size_t ihl = (size_t)(ip[0] & 15) * 4, total = get16(ip + 2);
+
+	if (ihl < 20 || total < ihl + 8 || 14 + total > len || sum_add(0, ip, ihl) != 0xffff)
+		return false;
+	*v = (struct view){.l4 = ip + ihl, .l4_len = total - ihl, .proto = ip[9],
+			   .is_fragment = (get16(ip + 6) & 0x3fff) != 0};
+	return true;
+}
+
+static bool view6(struct view *v, const uint8_t *f, size_t len)
+{
+	const uint8_t *ip = f + 14;
+	size_t total = get16(ip + 4);
+
+	if (len < 54 || total < 8 || 54 + total > len)
+		return false;
+	*v = (struct view){.l4 = ip + 40, .l4_len = total, .proto = ip[6],
+			   .is_fragment = ip[6] == IPPROTO_FRAGMENT};
+	return true;
+}
+
 static void judge(struct tally *t, const struct virtio_net_hdr *h, const uint8_t *f, size_t len,
 		  unsigned int want)
 {
-	const uint8_t *ip = f + 14, *l4;
-	size_t ihl, l4_len, total;
-	unsigned int proto;
-	bool right;
+	struct view v;
+	bool right, v6;
 
-	if (len < 34 || get16(f + 12) != ETH_P_IP || (want && ip[9] != want)) {
+	v6 = len >= 34 && get16(f + 12) == ETH_P_IPV6;
+	if (len < 34 || (!v6 && get16(f + 12) != ETH_P_IP) || (want && f[v6 ? 20 : 23] != want)) {
 		t->other++;
 		return;
 	}
-	ihl = (size_t)(ip[0] & 15) * 4;
-	total = get16(ip + 2);
-	proto = ip[9];
-	if (ihl < 20 || total < ihl + 8 || 14 + total > len || sum_add(0, ip, ihl) != 0xffff) {
+	if (v6 ? !view6(&v, f, len) : !view4(&v, f, len)) {
 		t->ip_bad++;
 		return;
 	}
-	if (get16(ip + 6) & 0x3fff) {
+	t->ipv6 += v6;
+	if (v.is_fragment) {
 		t->fragments++;
 		return;
 	}
-	l4 = ip + ihl;
-	l4_len = total - ihl;
 	if (h->gso_type != VIRTIO_NET_HDR_GSO_NONE)
 		t->gso++;
 	if (h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) {
 		t->partial++;
-		if (!partial_is_right(h, f, l4, l4_len, proto))
+		if (!partial_is_right(h, f, v.l4, v.l4_len, v.proto))
 			t->partial_bad++;
 		return;
 	}
-	right = complete_is_right(ip, l4_len, proto, l4);
+	right = complete_is_right(f + 14, v.l4_len, v.proto, v.l4);
 	if (h->flags & VIRTIO_NET_HDR_F_DATA_VALID) {
 		t->validated++;
 		t->validated_bad += !right;
@@ -448,9 +546,10 @@ static int cmd_verify(const char *dev, unsigned int ms, const char *proto)
 	}
 	printf("{\"complete\":%lu,\"complete_bad\":%lu,\"partial\":%lu,\"partial_bad\":%lu,"
 	       "\"validated\":%lu,\"validated_bad\":%lu,\"gso\":%lu,\"ip_bad\":%lu,"
-	       "\"fragments\":%lu,\"other\":%lu}\n",
+	       "\"fragments\":%lu,\"other\":%lu,\"ipv6\":%lu}\n",
 	       t.complete, t.complete_bad, t.partial, t.partial_bad, t.validated,
-	       t.validated_bad, t.gso, t.ip_bad, t.fragments, t.other);
+	       t.validated_bad, t.gso, t.ip_bad, t.fragments, t.other,
+	       t.ipv6);
 	return 0;
 }
 
@@ -460,8 +559,10 @@ int main(int argc, char **argv)
 		return cmd_send(argv[2], argc - 3, argv + 3);
 	if (argc == 6 && strcmp(argv[1], "arp") == 0)
 		return cmd_arp(argv[2], argv[3], argv[4], argv[5]);
+	if (argc == 6 && strcmp(argv[1], "nd") == 0)
+		return cmd_nd(argv[2], argv[3], argv[4], argv[5]);
 	if ((argc == 4 || argc == 5) && strcmp(argv[1], "verify") == 0)
 		return cmd_verify(argv[2], number(argv[3], 600000), argc == 5 ? argv[4] : NULL);
-	fputs("usage: wire send|arp|verify DEV ... (see wire.c)\n", stderr);
+	fputs("usage: wire send|arp|nd|verify DEV ... (see wire.c)\n", stderr);
 	return 2;
 }
