@@ -487,7 +487,7 @@ rig_down() {
 		[ -n "$pid" ] && kill -KILL "$pid" 2>/dev/null
 	done
 	wait 2>/dev/null
-	for n in fw up far "${CLIENTS[@]/#/c}"; do
+	for n in fw up far load "${CLIENTS[@]/#/c}"; do
 		[ -e "/run/netns/$NS-$n" ] || continue
 		# What a scenario left running in there is ours, too.
 		ip netns pids "$NS-$n" 2>/dev/null | xargs -r kill -KILL 2>/dev/null
