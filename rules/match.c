@@ -49,13 +49,13 @@ static uint8_t classify(const struct rule_packet *pkt, uint8_t family, uint16_t 
 	*number = 0;
 	if (pkt->proto == IP_TCP || pkt->proto == IP_UDP) {
 		*number = pkt->dport;
-		return pkt->proto == IP_TCP ? PROTO_TCP : PROTO_UDP;
+		return pkt->proto == IP_TCP ? CLASS_TCP : CLASS_UDP;
 	}
 	if (pkt->proto == (family == 4 ? IP_ICMP : IP_ICMPV6)) {
 		*number = pkt->icmp_type;
-		return PROTO_ICMP;
+		return CLASS_ICMP;
 	}
-	return PROTO_OTHER;
+	return CLASS_OTHER;
 }
 
 enum rule_verdict policy_match(const struct policy *p, const struct rule_packet *pkt,

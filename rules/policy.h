@@ -34,7 +34,7 @@ struct matcher {
 	struct words net, mask; /* not for MATCH_SET */
 	uint32_t first, count;	/* MATCH_SET: in the pool, sorted as bytes */
 	uint16_t low, high;	/* port or ICMP type */
-	uint8_t protos;		/* PROTO_* of rules/ruleset.h */
+	uint8_t protos;		/* CLASS_* of rules/ruleset.h */
 	uint8_t action;		/* enum rule_verdict */
 	uint8_t flags;		/* MATCH_* */
 	uint8_t prefix_len;

@@ -64,12 +64,12 @@ static void add_destination(struct line *line, const struct policy *p, const str
 
 static void add_protocol(struct line *line, const struct matcher *m)
 {
-	if (m->protos != PROTO_ALL)
-		add(line, " proto%s%s%s", m->protos & PROTO_TCP ? " tcp" : "",
-		    m->protos & PROTO_UDP ? " udp" : "", m->protos & PROTO_ICMP ? " icmp" : "");
+	if (m->protos != CLASS_ALL)
+		add(line, " proto%s%s%s", m->protos & CLASS_TCP ? " tcp" : "",
+		    m->protos & CLASS_UDP ? " udp" : "", m->protos & CLASS_ICMP ? " icmp" : "");
 	if (m->low == 0 && m->high == RANGE_ALL)
 		return;
-	if (m->protos == PROTO_ICMP)
+	if (m->protos == CLASS_ICMP)
 		add(line, " type %u", m->low);
 	else
 		add(line, " ports %u-%u", m->low, m->high);

@@ -195,11 +195,11 @@ static bool read_proto(struct reader *r, const struct word *value)
 	char buf[SHOW];
 
 	if (word_is(value, "tcp"))
-		r->rule->protos = PROTO_TCP;
+		r->rule->protos = CLASS_TCP;
 	else if (word_is(value, "udp"))
-		r->rule->protos = PROTO_UDP;
+		r->rule->protos = CLASS_UDP;
 	else if (word_is(value, "icmp"))
-		r->rule->protos = PROTO_ICMP;
+		r->rule->protos = CLASS_ICMP;
 	else {
 		rule_problem(r->sink, "proto: \"%s\" is not tcp, udp or icmp", show(buf, value));
 		return false;
@@ -340,7 +340,7 @@ static void judge(struct reader *r)
 	struct rule *rule = r->rule;
 	bool ports = r->good & BIT(OPT_DSTPORTS);
 	bool proto = r->good & BIT(OPT_PROTO);
-	bool icmp = proto && rule->protos == PROTO_ICMP;
+	bool icmp = proto && rule->protos == CLASS_ICMP;
 
 	if (!(r->seen & BIT(OPT_ACTION)))
 		rule_problem(r->sink, "action: missing");
@@ -352,12 +352,12 @@ static void judge(struct reader *r)
 		rule_problem(r->sink, "icmptype: without proto=icmp");
 	else if ((r->good & BIT(OPT_ICMPTYPE)) && proto && !icmp)
 		rule_problem(r->sink, "icmptype: with proto=%s",
-			     rule->protos == PROTO_TCP ? "tcp" : "udp");
+			     rule->protos == CLASS_TCP ? "tcp" : "udp");
 	/* Ports without a protocol mean TCP and UDP, as stock reads them. */
 	if (ports)
-		rule->protos &= PROTO_TCP | PROTO_UDP;
+		rule->protos &= CLASS_TCP | CLASS_UDP;
 	if (rule->dns) {
-		rule->protos &= PROTO_TCP | PROTO_UDP;
+		rule->protos &= CLASS_TCP | CLASS_UDP;
 		/* Ports other than exactly 53 contradict the target: never matches. */
 		if (ports && (rule->low != DNS_PORT || rule->high != DNS_PORT))
 			rule->protos = 0;
@@ -403,7 +403,7 @@ void rule_parse(struct rule_sink *sink, uint8_t family, const char *value, size_
 	struct reader r = {.sink = sink, .family = family, .rule = rule, .name = name};
 	size_t at = 0;
 
-	*rule = (struct rule){.dst = DST_ANY, .protos = PROTO_ALL, .high = RANGE_ALL};
+	*rule = (struct rule){.dst = DST_ANY, .protos = CLASS_ALL, .high = RANGE_ALL};
 	if (!check_bytes(sink, value, len))
 		return;
 	while (at < len) {

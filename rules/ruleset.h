@@ -14,11 +14,11 @@
 
 /* Protocol classes: every packet is in exactly one. An empty set never matches. */
 enum {
-	PROTO_TCP = 1,
-	PROTO_UDP = 2,
-	PROTO_ICMP = 4, /* the family's own: protocol 1 or 58 */
-	PROTO_OTHER = 8,
-	PROTO_ALL = 15,
+	CLASS_TCP = 1,
+	CLASS_UDP = 2,
+	CLASS_ICMP = 4, /* the family's own: protocol 1 or 58 */
+	CLASS_OTHER = 8,
+	CLASS_ALL = 15,
 };
 
 #define DNS_PORT  53
@@ -30,7 +30,7 @@ struct rule {
 	uint8_t action; /* enum rule_verdict: accept or reject */
 	uint8_t dst;	/* enum rule_dst */
 	uint8_t prefix_len;
-	uint8_t protos;	    /* PROTO_* */
+	uint8_t protos;	    /* CLASS_* */
 	bool dns;	    /* only to the DNS servers */
 	uint16_t low, high; /* port or ICMP type, both ends included */
 	uint8_t net[16];    /* DST_PREFIX: host bits cleared; IPv4: first four */
