@@ -17,9 +17,10 @@
  * (an empty label, a label over 63, over 253 in all) are unresolved without
  * asking.
  *
- * Allocation happens here only; everything is sized before it is filled.
+ * Everything is sized before it is filled. In the end the index is made of what
+ * came out (index.c); it plays no part in comparing policies.
  */
-#include "rules/policy.h"
+#include "rules/index.h"
 #include "rules/ruleset.h"
 
 #include <assert.h>
@@ -272,7 +273,7 @@ static int build(struct compiler *c, const struct policy_env *env)
 	}
 	p->rule_count = rs->rule_count;
 	shrink(p);
-	return 0;
+	return index_new(&p->index, p);
 }
 
 int policy_compile(struct policy **out, const struct ruleset *rs, const struct policy_env *env)
@@ -309,6 +310,7 @@ void policy_free(struct policy **p)
 	free((*p)->rule);
 	free((*p)->pool);
 	free((*p)->keys);
+	index_free(&(*p)->index);
 	free(*p);
 	*p = NULL;
 }
@@ -351,5 +353,6 @@ size_t policy_memory(const struct policy *p)
 	if (p->malformed)
 		return sizeof(*p);
 	return sizeof(*p) + (p->rule_count + 1) * sizeof(*p->rule) +
-	       (p->pool_count + 1) * sizeof(*p->pool) + p->keys_len + 1;
+	       (p->pool_count + 1) * sizeof(*p->pool) + p->keys_len + 1 +
+	       index_memory(p->index);
 }

@@ -2,12 +2,13 @@
 /*
  * The verdict for the first packet of a flow (R1, R2, R9). Hot only in the
  * sense of "once for a flow and after a reload": established packets never come
- * here. Linear; rules/policy.h says what one step costs.
+ * here. Few rules are scanned, many are looked up in the index; index.c says how.
  */
-#include "rules/policy.h"
+#include "rules/index.h"
 #include "rules/ruleset.h"
 
 #include <assert.h>
+#include <endian.h>
 #include <string.h>
 
 #define IP_ICMP	  1
@@ -20,8 +21,15 @@ static_assert(sizeof(struct matcher) == 56, "a matcher fits one cache line");
 struct words words_of(const uint8_t *bytes, uint8_t family)
 {
 	struct words words = {{0, 0}};
+	uint32_t four;
 
-	memcpy(words.w, bytes, family == 4 ? 4 : 16);
+	if (family != 4) {
+		memcpy(words.w, bytes, 16);
+		return words;
+	}
+	/* Through a register: a short write before a long read stalls. */
+	memcpy(&four, bytes, 4);
+	words.w[0] = htobe64((uint64_t)be32toh(four) << 32);
 	return words;
 }
 
@@ -58,12 +66,33 @@ static uint8_t classify(const struct rule_packet *pkt, uint8_t family, uint16_t 
 	return CLASS_OTHER;
 }
 
+static uint32_t scan(const struct policy *p, const struct words *dst, uint8_t class,
+		     uint16_t number)
+{
+	for (size_t i = 0; i < p->rule_count; i++) {
+		const struct matcher *m = &p->rule[i];
+
+		if (!(m->protos & class) || number < m->low || number > m->high)
+			continue;
+		if (m->flags & MATCH_SET) {
+			if (!set_has(p->pool + m->first, m->count, dst))
+				continue;
+		} else if (((dst->w[0] ^ m->net.w[0]) & m->mask.w[0]) != 0 ||
+			   ((dst->w[1] ^ m->net.w[1]) & m->mask.w[1]) != 0) {
+			continue;
+		}
+		return (uint32_t)i;
+	}
+	return ROW_NONE;
+}
+
 enum rule_verdict policy_match(const struct policy *p, const struct rule_packet *pkt,
 			       uint32_t *index)
 {
 	struct words dst;
 	uint16_t number;
 	uint8_t class;
+	uint32_t rule;
 
 	if (p == NULL) {
 		*index = RULE_INDEX_NONE;
@@ -75,21 +104,16 @@ enum rule_verdict policy_match(const struct policy *p, const struct rule_packet 
 	}
 	dst = words_of(pkt->dst, p->family);
 	class = classify(pkt, p->family, &number);
-	for (size_t i = 0; i < p->rule_count; i++) {
-		const struct matcher *m = &p->rule[i];
-
-		if (!(m->protos & class) || number < m->low || number > m->high)
-			continue;
-		if (m->flags & MATCH_SET) {
-			if (!set_has(p->pool + m->first, m->count, &dst))
-				continue;
-		} else if (((dst.w[0] ^ m->net.w[0]) & m->mask.w[0]) != 0 ||
-			   ((dst.w[1] ^ m->net.w[1]) & m->mask.w[1]) != 0) {
-			continue;
-		}
-		*index = (uint32_t)i;
-		return (enum rule_verdict)m->action;
+	if (p->index == NULL) {
+		rule = scan(p, &dst, class, number);
+	} else {
+		rule = index_find(p->index, address_of(&dst, p->family),
+				  row_coordinate(class, number));
 	}
-	*index = RULE_INDEX_POLICY;
-	return (enum rule_verdict)p->action;
+	if (rule == ROW_NONE) {
+		*index = RULE_INDEX_POLICY;
+		return (enum rule_verdict)p->action;
+	}
+	*index = rule;
+	return (enum rule_verdict)p->rule[rule].action;
 }

@@ -2,18 +2,22 @@
 /*
  * Inside rules/: the compiled policy.
  *
- * A list of fixed-size matchers, tried in order. A packet is reduced to a
- * protocol class (one bit), one number (port or ICMP type) and the destination
- * as two 64-bit words; a matcher is a set of classes, a range, and either a
- * masked prefix or a sorted slice of the address pool. So a rule costs two
- * compares, two masks and no branch that depends on its kind, except for sets.
+ * A list of fixed-size matchers in the order of the rules. A packet is reduced
+ * to a protocol class (one bit), one number (port or ICMP type) and the
+ * destination as two 64-bit words; a matcher is a set of classes, a range, and
+ * either a masked prefix or a sorted slice of the address pool. So a rule costs
+ * two compares, two masks and no branch that depends on its kind, except for
+ * sets.
+ *
+ * Few rules are tried one after the other. For more there is an index besides
+ * (index.c), which gives the same answer; it is made from the matchers alone.
  *
  * The form is canonical: two rules that match the same packets for the same
  * reason are equal field by field (policy_equal()). A rule that can never match
  * has no protocol class and no other content; a set of one address is a full
  * prefix; an empty set never matches.
  *
- * Only match.c, compile.c and print.c look inside.
+ * Only rules/ looks inside.
  */
 #ifndef RULES_POLICY_H
 #define RULES_POLICY_H
@@ -41,6 +45,8 @@ struct matcher {
 	uint32_t key; /* offset in keys */
 };
 
+struct index;
+
 struct policy {
 	uint8_t family;
 	uint8_t action; /* when no rule matches */
@@ -49,6 +55,7 @@ struct policy {
 	struct matcher *rule;
 	struct words *pool;
 	char *keys;
+	struct index *index; /* NULL: scan */
 };
 
 /** words_of() - an address of the family as words */

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A whole subtree from bytes, and what must hold for any of them.
+ * A whole subtree from bytes, and what must hold for any of them; the matcher
+ * says what the naive scan says.
  *
  * Input: one byte (bit 0: family 6; bits 1-3: seed of the packets), then lines
  * "KEY=VALUE"; a byte 0x1e ends a line, so values may hold newlines. Packets
  * are drawn from a generator that the input seeds: a finding repeats.
  */
 #include "rules/names.h"
-#include "rules/rules.h"
+#include "tests/unit/rules_naive.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -114,30 +115,63 @@ static void on_name(void *arg, const char *name)
 	*last = name;
 }
 
-static void match_some(const struct policy *p, struct input *in, const struct addr *table)
+/* An address that rules speak of: in a table, at the end of a prefix, or any. */
+static void draw_dst(struct input *in, const struct ruleset *rs, const struct addr *table,
+		     uint8_t dst[16])
+{
+	uint32_t how = next_random(&in->random) % 4;
+	const struct rule *rule;
+
+	for (unsigned int b = 0; b < 16; b++)
+		dst[b] = (uint8_t)next_random(&in->random);
+	if (how == 0) {
+		memcpy(dst, table[next_random(&in->random) % 5].bytes, 16);
+	} else if (how < 3 && rs->rule_count > 0) {
+		rule = &rs->rule[next_random(&in->random) % rs->rule_count];
+		memcpy(dst, rule->net, 16);
+		for (unsigned int b = rule->prefix_len; how == 2 && b < 128; b++)
+			dst[b / 8] |= (uint8_t)(0x80 >> b % 8);
+	}
+}
+
+static uint16_t draw_port(struct input *in, const struct ruleset *rs)
+{
+	uint32_t any = next_random(&in->random);
+	const struct rule *rule;
+
+	if (rs->rule_count == 0 || any % 4 == 0)
+		return any & 16 ? 53 : (uint16_t)(any >> 8);
+	rule = &rs->rule[(any >> 8) % rs->rule_count];
+	return (uint16_t)((any & 16 ? rule->low : rule->high) + any % 4 - 2);
+}
+
+static void match_some(const struct policy *p, struct input *in, const struct ruleset *rs,
+		       const struct policy_env *env)
 {
 	static const uint8_t protos[] = {1, 6, 17, 47, 58, 132};
 	char key[RULE_KEY_MAX];
+	struct naive naive;
 
-	for (unsigned int i = 0; i < 32; i++) {
+	if (!naive_init(&naive, rs, env))
+		abort();
+	for (unsigned int i = 0; i < 64; i++) {
 		uint8_t dst[16];
 		struct rule_packet pkt = {.dst = dst};
-		uint32_t index = 0, again = 1;
-		enum rule_verdict verdict;
+		uint32_t index = 0, want = 1;
+		enum rule_verdict verdict, naively;
 
-		for (unsigned int b = 0; b < sizeof(dst); b++)
-			dst[b] = (uint8_t)next_random(&in->random);
-		if (i % 2)
-			memcpy(dst, table[i % 5].bytes, sizeof(dst));
+		draw_dst(in, rs, env->dns, dst);
 		pkt.proto = protos[next_random(&in->random) % sizeof(protos)];
-		pkt.dport = i % 4 ? (uint16_t)next_random(&in->random) : 53;
-		pkt.icmp_type = (uint8_t)next_random(&in->random);
+		pkt.dport = draw_port(in, rs);
+		pkt.icmp_type = (uint8_t)draw_port(in, rs);
 		verdict = policy_match(p, &pkt, &index);
 		assert(verdict == RULE_ACCEPT || verdict == RULE_REJECT);
 		assert(index < policy_rule_count(p) || index == RULE_INDEX_POLICY);
-		assert(policy_match(p, &pkt, &again) == verdict && again == index);
+		naively = naive_match(&naive, &pkt, &want);
+		assert(naively == verdict && want == index);
 		assert(strcmp(policy_key(p, index, key), "none") != 0);
 	}
+	naive_clear(&naive);
 }
 
 static void compile(struct input *in, const struct ruleset *rs)
@@ -159,7 +193,7 @@ static void compile(struct input *in, const struct ruleset *rs)
 	assert(policy_rule_count(p) == ruleset_count(rs));
 	policy_print(p, on_line, &lines);
 	assert(lines == policy_rule_count(p) + 1);
-	match_some(p, in, table);
+	match_some(p, in, rs, &env);
 	policy_free(&p);
 	policy_free(&same);
 }
