@@ -49,8 +49,11 @@ static uint32_t flows_of(unsigned int i)
 static bool packet(unsigned int i, uint32_t n, uint8_t proto, uint8_t flags, int dir)
 {
 	char remote[16];
-	struct pk k = { .port = dir ? UP : (uint16_t)i, .proto = proto, .flags = flags,
-			.seq = flags & T_SYN ? 0 : 1, .ack = flags & T_ACK ? 1 : 0 };
+	struct pk k = {.port = dir ? UP : (uint16_t)i,
+		       .proto = proto,
+		       .flags = flags,
+		       .seq = flags & T_SYN ? 0 : 1,
+		       .ack = flags & T_ACK ? 1 : 0};
 
 	snprintf(remote, sizeof(remote), "%u.%u.%u.%u", 60 + i, n >> 16, n >> 8 & 255, n & 255);
 	k.src = dir ? remote : ips[i];
@@ -144,7 +147,7 @@ static void test_flood(void)
 		if (n % 100000 == 0)
 			CHECK_INT(engine_check(lab.e), 0);
 	}
-	CHECK_INT(lost, 0); /* the flood is not even hindered, it hinders itself */
+	CHECK_INT(lost, 0);		/* the flood is not even hindered, it hinders itself */
 	CHECK_INT(allocated(), before); /* D7 */
 	for (unsigned int i = 1; i <= 20; i++)
 		CHECK_INT(flows_of(i), 100);

@@ -17,7 +17,7 @@
 
 #define SLOTS 256
 #define PAGES 3 /* of one packet */
-#define OUTS 600
+#define OUTS  600
 #define BYTES 9100
 
 struct gport {
@@ -67,8 +67,8 @@ static int mock_copy(struct xen *x, struct xen_copy *ops, size_t n)
 	return 0;
 }
 
-static const struct xen_ops mock_ops = { .copy = mock_copy };
-static struct xen mock = { .ops = &mock_ops };
+static const struct xen_ops mock_ops = {.copy = mock_copy};
+static struct xen mock = {.ops = &mock_ops};
 
 static size_t g_rx_burst(struct port *port, struct frame **frames, size_t n, struct copy_batch *b)
 {
@@ -92,8 +92,8 @@ static size_t g_rx_burst(struct port *port, struct frame **frames, size_t n, str
 		for (uint32_t p = 0; left > 0; p++) {
 			size_t part = left < 4000 ? left : 4000;
 
-			f->seg[f->nseg++] = (struct frame_seg){ .gref = s * PAGES + p, .off = 64,
-								.len = (uint32_t)part };
+			f->seg[f->nseg++] = (struct frame_seg){
+			    .gref = s * PAGES + p, .off = 64, .len = (uint32_t)part};
 			left -= part;
 		}
 	}
@@ -125,8 +125,9 @@ static void g_tx_flush(struct port *port)
 		for (unsigned int s = 0; s < f->nseg; s++) {
 			const struct frame_seg *seg = &f->seg[s];
 
-			memcpy(b + n, seg->local ? (const uint8_t *)seg->local
-						 : granted(f->domid, seg->gref) + seg->off,
+			memcpy(b + n,
+			       seg->local ? (const uint8_t *)seg->local
+					  : granted(f->domid, seg->gref) + seg->off,
 			       seg->len);
 			n += seg->len;
 		}
@@ -157,8 +158,13 @@ static bool g_rx_arm(struct port *port)
 }
 
 static const struct port_ops g_ops = {
-	.rx_burst = g_rx_burst, .tx = g_tx, .tx_flush = g_tx_flush,
-	.complete = g_complete, .rx_flush = g_rx_flush, .rx_arm = g_rx_arm, .free = g_rx_flush,
+    .rx_burst = g_rx_burst,
+    .tx = g_tx,
+    .tx_flush = g_tx_flush,
+    .complete = g_complete,
+    .rx_flush = g_rx_flush,
+    .rx_arm = g_rx_arm,
+    .free = g_rx_flush,
 };
 
 /* What the engine says before anybody asks is another test's business. */
@@ -188,8 +194,8 @@ static void setup(uint16_t mtu)
 	if (copy_batch_new(&batch, &mock) || forward_new(&fwd, lab.e, batch))
 		abort();
 	for (int i = 0; i < 3; i++) {
-		ports[i].port = (struct port){ .ops = &g_ops, .kind = PORT_MEM, .fd = -1, .link = true,
-					       .generation = 1 };
+		ports[i].port = (struct port){
+		    .ops = &g_ops, .kind = PORT_MEM, .fd = -1, .link = true, .generation = 1};
 		ports[i].room = 100000;
 		CHECK_INT(forward_add(fwd, &ports[i].port), 0);
 		CHECK_INT(ports[i].port.id, i);
@@ -246,8 +252,13 @@ static bool pattern_ok(const uint8_t *b, size_t at, size_t len, uint8_t fill, si
 
 static struct l4 udp4(uint16_t port, size_t len, uint8_t fill)
 {
-	return (struct l4){ .proto = 17, .src = lab_ip[port], .dst = WEB, .sp = 5000, .dp = 80,
-			    .len = len, .fill = fill };
+	return (struct l4){.proto = 17,
+			   .src = lab_ip[port],
+			   .dst = WEB,
+			   .sp = 5000,
+			   .dp = 80,
+			   .len = len,
+			   .fill = fill};
 }
 
 static void offer_parts(uint16_t port, uint8_t fill, size_t len, size_t first)
@@ -255,7 +266,7 @@ static void offer_parts(uint16_t port, uint8_t fill, size_t len, size_t first)
 	struct l4 k = udp4(port, len, fill);
 	uint8_t whole[LAB_TAIL];
 	size_t n = lab4_udp(whole, &k);
-	struct part p = { port, k.src, k.dst, 17, fill, 0, first, true };
+	struct part p = {port, k.src, k.dst, 17, fill, 0, first, true};
 
 	lab4_part(&lab.in, &p, whole);
 	offer();
@@ -316,13 +327,13 @@ static void test_fragments(void)
 	setup(1500);
 	{
 		uint8_t ip[LAB_TAIL];
-		struct pk k = { .src = C1, .dst = OUR, .proto = 1, .type = 8, .sp = 9, .len = 2000 };
+		struct pk k = {.src = C1, .dst = OUR, .proto = 1, .type = 8, .sp = 9, .len = 2000};
 		size_t n = lab_ip4(ip, &k) - 20;
-		struct part p = { 1, C1, OUR, 1, 4, 0, 1480, true };
+		struct part p = {1, C1, OUR, 1, 4, 0, 1480, true};
 
 		lab4_part(&lab.in, &p, ip + 20);
 		offer();
-		p = (struct part){ 1, C1, OUR, 1, 4, 1480, n - 1480, false };
+		p = (struct part){1, C1, OUR, 1, 4, 1480, n - 1480, false};
 		lab4_part(&lab.in, &p, ip + 20);
 		offer();
 		turn();
@@ -336,7 +347,8 @@ static void test_fragments(void)
 static void test_split(void)
 {
 	struct gport *up = &ports[0], *c1 = &ports[1];
-	struct pk k = { .port = 1, .src = C1, .dst = WEB, .proto = 17, .sp = 1, .dp = 2, .len = 1400 };
+	struct pk k = {
+	    .port = 1, .src = C1, .dst = WEB, .proto = 17, .sp = 1, .dp = 2, .len = 1400};
 
 	test_case("P11_split_for_a_narrow_uplink");
 	setup(1500);
@@ -411,7 +423,7 @@ static void test_tick(void)
 {
 	uint8_t whole[LAB_TAIL];
 	struct l4 k = udp4(1, 2500, 5);
-	struct part p = { 1, C1, WEB, 17, 5, 0, 1480, true };
+	struct part p = {1, C1, WEB, 17, 5, 0, 1480, true};
 
 	test_case("F11_answer_leaves_with_the_tick");
 	setup(1500);
@@ -437,7 +449,7 @@ static void offer_plain(uint16_t port, uint8_t fill, size_t len)
 {
 	struct l4 k = udp4(port, len, fill);
 	uint8_t whole[LAB_TAIL];
-	struct part p = { port, k.src, k.dst, 17, 1, 0, lab4_udp(whole, &k), false };
+	struct part p = {port, k.src, k.dst, 17, 1, 0, lab4_udp(whole, &k), false};
 
 	lab4_part(&lab.in, &p, whole);
 	offer();
@@ -445,7 +457,7 @@ static void offer_plain(uint16_t port, uint8_t fill, size_t len)
 
 static void narrow_somebody(void)
 {
-	struct engine_iface i = { .kind = IFACE_CLIENT, .mtu = 576 };
+	struct engine_iface i = {.kind = IFACE_CLIENT, .mtu = 576};
 
 	memcpy(i.mac, lab_mac[3], 6);
 	i.ip4 = lab_to_addr(C3);
@@ -478,9 +490,14 @@ static void test_fetched(void)
 	setup(1500);
 	up->room = 0;
 	for (uint16_t c = 1; c <= 2; c++) {
-		uint8_t b[LAB_TAIL] = { 17, 0, 1, 4 }; /* destination options, padding */
-		struct l4 k = { .proto = 17, .src = c == 1 ? C16 : C26, .dst = WEB6, .sp = 5,
-				.dp = 6, .len = 1200, .fill = (uint8_t)(c * 50) };
+		uint8_t b[LAB_TAIL] = {17, 0, 1, 4}; /* destination options, padding */
+		struct l4 k = {.proto = 17,
+			       .src = c == 1 ? C16 : C26,
+			       .dst = WEB6,
+			       .sp = 5,
+			       .dp = 6,
+			       .len = 1200,
+			       .fill = (uint8_t)(c * 50)};
 
 		lab6_raw(&lab.in, c, k.src, k.dst, 60, b, 8 + lab6_l4(b + 8, &k));
 		offer();

@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-#define OWNERS 12
+#define OWNERS	 12
 #define PART_MAX 65536
 
 static struct frag_table t;
@@ -23,7 +23,7 @@ static void begin(void)
 {
 	static const uint8_t key[16] = "sixteen bytes ok";
 
-	if (frag_table_init(&t, key, (uint32_t[FAMS]){ 0, 0 }))
+	if (frag_table_init(&t, key, (uint32_t[FAMS]){0, 0}))
 		abort();
 	for (int i = 0; i < OWNERS; i++)
 		frag_owner_init(&owners[i]);
@@ -65,8 +65,8 @@ struct piece {
 
 static struct frag_key key_of(const struct piece *p)
 {
-	struct frag_key k = { .id = p->id, .iface = (uint16_t)p->owner,
-			      .family = p->family ? p->family : 4 };
+	struct frag_key k = {
+	    .id = p->id, .iface = (uint16_t)p->owner, .family = p->family ? p->family : 4};
 
 	k.src = ipkey4(0x0509890a);
 	k.dst = ipkey4(0x500002c0);
@@ -94,18 +94,18 @@ static void build(const struct piece *p, struct packet *out)
 
 		if (n > p->len - near - done)
 			n = p->len - near - done;
-		frame.seg[frame.nseg] = (struct frame_seg){ .local = p->remote ? NULL : tail + done,
-							    .len = (uint32_t)n };
+		frame.seg[frame.nseg] =
+		    (struct frame_seg){.local = p->remote ? NULL : tail + done, .len = (uint32_t)n};
 		done += n;
 	}
-	*out = (struct packet){ .family = p->family ? p->family : 4,
-				.proto = p->proto ? p->proto : 17,
-				.ip_len = (uint32_t)(head - ETH_LEN + p->len),
-				.frag_off = (uint16_t)p->off,
-				.frag_data = (uint16_t)head,
-				.fragment = true,
-				.more = p->more,
-				.df = p->df };
+	*out = (struct packet){.family = p->family ? p->family : 4,
+			       .proto = p->proto ? p->proto : 17,
+			       .ip_len = (uint32_t)(head - ETH_LEN + p->len),
+			       .frag_off = (uint16_t)p->off,
+			       .frag_data = (uint16_t)head,
+			       .fragment = true,
+			       .more = p->more,
+			       .df = p->df};
 	if (p->family == 6) {
 		out->frag_at = (uint16_t)(head - IP6_FRAG_LEN);
 		out->next_at = IP6_NEXT;
@@ -132,8 +132,8 @@ static uint16_t find(const struct piece *p)
 		const struct datagram *d = &t.datagrams[i];
 
 		if ((d->state == DATAGRAM_WAITING || d->state == DATAGRAM_BAD) &&
-		    d->key.id == key.id && d->key.iface == key.iface && d->key.family == key.family &&
-		    d->key.proto == key.proto)
+		    d->key.id == key.id && d->key.iface == key.iface &&
+		    d->key.family == key.family && d->key.proto == key.proto)
 			return i;
 	}
 	return FRAG_NONE;
@@ -150,8 +150,7 @@ static void whole_at(int line, struct frag_result r, uint32_t len, uint32_t seed
 		return;
 	}
 	d = &t.datagrams[r.complete];
-	if (d->total != len || d->size != len ||
-	    frag_read(&t, d, 0, got, sizeof(got)) != len)
+	if (d->total != len || d->size != len || frag_read(&t, d, 0, got, sizeof(got)) != len)
 		test_fail(__FILE__, line, "its length is wrong");
 	for (uint32_t i = 0; i < len; i++)
 		if (got[i] != byte_at(seed, i)) {
@@ -170,7 +169,7 @@ static void taken_at(int line, struct frag_result r)
 		test_fail(__FILE__, line, "the fragment was not just taken");
 }
 
-#define TAKEN(p) taken_at(__LINE__, add(p))
+#define TAKEN(p)	taken_at(__LINE__, add(p))
 #define REFUSED(p, why) CHECK_INT(add(p).reason, why)
 
 /* --- F1, F2 ------------------------------------------------------------------------ */
@@ -195,8 +194,12 @@ static void in_order(const unsigned int *order, unsigned int n, uint32_t len, ui
 	id++;
 	for (unsigned int i = 0; i < n; i++) {
 		unsigned int k = order[i];
-		struct piece p = { .id = id, .family = family, .off = k * cut, .seed = id,
-				   .len = k == n - 1 ? len - k * cut : cut, .more = k != n - 1 };
+		struct piece p = {.id = id,
+				  .family = family,
+				  .off = k * cut,
+				  .seed = id,
+				  .len = k == n - 1 ? len - k * cut : cut,
+				  .more = k != n - 1};
 		struct frag_result r = add(p);
 
 		if (i == n - 1) {
@@ -218,11 +221,11 @@ static void test_order(void)
 	begin();
 	rng_init(&rng, seed);
 	test_case("F1_in_order");
-	in_order((unsigned int[]){ 0, 1, 2 }, 3, 4001, 4, false);
+	in_order((unsigned int[]){0, 1, 2}, 3, 4001, 4, false);
 	test_case("F1_reversed");
-	in_order((unsigned int[]){ 2, 1, 0 }, 3, 4001, 4, false);
+	in_order((unsigned int[]){2, 1, 0}, 3, 4001, 4, false);
 	test_case("F14_first_fragment_last");
-	in_order((unsigned int[]){ 1, 2, 0 }, 3, 4001, 6, false);
+	in_order((unsigned int[]){1, 2, 0}, 3, 4001, 6, false);
 	test_case("F1_random_order");
 	test_case("F2_exact_duplicates_in_any_order");
 	for (int round = 0; round < 300; round++) {
@@ -238,7 +241,7 @@ static void test_order(void)
 	/* all of its bytes are there: nothing to disagree about */
 	test_case("F2_duplicate_with_another_more_flag");
 	{
-		struct piece p = { .id = 1, .off = 8, .len = 8, .more = false };
+		struct piece p = {.id = 1, .off = 8, .len = 8, .more = false};
 
 		TAKEN(p);
 		p.more = true;
@@ -259,25 +262,25 @@ static void test_overlap(void)
 		bool more;
 		uint32_t seed;
 	} table[] = {
-		{ "F3_F4_same_range_other_bytes", 800, 800, true, 9 },
-		{ "F3_F4_beginning_only", 800, 400, true, 1 },
-		{ "F3_F4_end_only", 1200, 400, true, 1 },
-		{ "F3_F4_inside", 1000, 200, true, 1 },
-		{ "F3_F4_all_around", 600, 1600, true, 1 },
-		{ "F3_F4_across_the_beginning", 600, 400, true, 1 },
-		{ "F3_F4_across_the_end", 1400, 400, true, 1 },
-		{ "F3_F4_across_two_fragments", 1200, 1200, true, 1 },
-		{ "F3_F4_both_as_one", 800, 2400, true, 1 },
-		{ "F3_F4_into_the_last", 6392, 16, true, 1 },
-		{ "F3_F4_behind_the_end", 8000, 800, true, 1 },
-		{ "F3_F4_an_earlier_end", 4000, 100, false, 1 },
-		{ "F3_F4_a_later_end", 6504, 100, false, 1 },
+	    {"F3_F4_same_range_other_bytes", 800, 800, true, 9},
+	    {"F3_F4_beginning_only", 800, 400, true, 1},
+	    {"F3_F4_end_only", 1200, 400, true, 1},
+	    {"F3_F4_inside", 1000, 200, true, 1},
+	    {"F3_F4_all_around", 600, 1600, true, 1},
+	    {"F3_F4_across_the_beginning", 600, 400, true, 1},
+	    {"F3_F4_across_the_end", 1400, 400, true, 1},
+	    {"F3_F4_across_two_fragments", 1200, 1200, true, 1},
+	    {"F3_F4_both_as_one", 800, 2400, true, 1},
+	    {"F3_F4_into_the_last", 6392, 16, true, 1},
+	    {"F3_F4_behind_the_end", 8000, 800, true, 1},
+	    {"F3_F4_an_earlier_end", 4000, 100, false, 1},
+	    {"F3_F4_a_later_end", 6504, 100, false, 1},
 	};
 
 	for (size_t i = 0; i < 2 * sizeof(table) / sizeof(table[0]); i++) {
 		size_t k = i / 2;
-		struct piece a = { .family = i & 1 ? 6 : 4, .off = 800, .len = 800, .more = true,
-				   .seed = 1 };
+		struct piece a = {
+		    .family = i & 1 ? 6 : 4, .off = 800, .len = 800, .more = true, .seed = 1};
 		struct piece bad = a;
 
 		if (i % 2 == 0)
@@ -299,10 +302,10 @@ static void test_overlap(void)
 		CHECK_INT(t.datagrams[find(&bad)].state, DATAGRAM_BAD);
 		CHECK_INT(t.used_blocks, 0);
 		/* RFC 5722: what comes later does not start it afresh */
-		a = (struct piece){ .family = bad.family, .off = 0, .len = 800, .more = true,
-				    .seed = 1 };
+		a = (struct piece){
+		    .family = bad.family, .off = 0, .len = 800, .more = true, .seed = 1};
 		REFUSED(a, DROP_FRAGMENT);
-		a = (struct piece){ .family = bad.family, .off = 800, .len = 100, .seed = 1 };
+		a = (struct piece){.family = bad.family, .off = 800, .len = 100, .seed = 1};
 		REFUSED(a, DROP_FRAGMENT);
 		CHECK_INT(t.used_datagrams, 1);
 		end();
@@ -311,7 +314,7 @@ static void test_overlap(void)
 	test_case("F3_poison_lasts_until_the_timeout");
 	begin();
 	{
-		struct piece a = { .off = 0, .len = 800, .more = true, .seed = 1 }, b = a;
+		struct piece a = {.off = 0, .len = 800, .more = true, .seed = 1}, b = a;
 		uint16_t index;
 
 		TAKEN(a);
@@ -342,19 +345,19 @@ static void test_alone(void)
 		struct piece p;
 		bool ok;
 	} table[] = {
-		{ "F6_tcp_at_offset_8", { .proto = 6, .off = 8, .len = 64, .more = true }, false },
-		{ "F6_tcp_at_offset_16", { .proto = 6, .off = 16, .len = 64, .more = true }, true },
-		{ "F6_udp_at_offset_8", { .off = 8, .len = 64, .more = true }, true },
-		{ "F7_largest_ipv4", { .off = 65488, .len = 27 }, true },
-		{ "F7_beyond_ipv4", { .off = 65488, .len = 28 }, false },
-		{ "F7_beyond_with_options", { .off = 65488, .len = 27, .options = 4 }, false },
-		{ "F7_largest_offset", { .off = 65528, .len = 8 }, false },
-		{ "F7_largest_ipv6", { .family = 6, .off = 65528, .len = 7 }, true },
-		{ "F7_beyond_ipv6", { .family = 6, .off = 65528, .len = 8 }, false },
-		{ "F16_length_not_of_eight", { .off = 8, .len = 63, .more = true }, false },
-		{ "F16_last_of_any_length", { .off = 8, .len = 63 }, true },
-		{ "F16_empty", { .off = 8, .len = 0 }, false },
-		{ "F16_empty_more", { .family = 6, .off = 8, .len = 0, .more = true }, false },
+	    {"F6_tcp_at_offset_8", {.proto = 6, .off = 8, .len = 64, .more = true}, false},
+	    {"F6_tcp_at_offset_16", {.proto = 6, .off = 16, .len = 64, .more = true}, true},
+	    {"F6_udp_at_offset_8", {.off = 8, .len = 64, .more = true}, true},
+	    {"F7_largest_ipv4", {.off = 65488, .len = 27}, true},
+	    {"F7_beyond_ipv4", {.off = 65488, .len = 28}, false},
+	    {"F7_beyond_with_options", {.off = 65488, .len = 27, .options = 4}, false},
+	    {"F7_largest_offset", {.off = 65528, .len = 8}, false},
+	    {"F7_largest_ipv6", {.family = 6, .off = 65528, .len = 7}, true},
+	    {"F7_beyond_ipv6", {.family = 6, .off = 65528, .len = 8}, false},
+	    {"F16_length_not_of_eight", {.off = 8, .len = 63, .more = true}, false},
+	    {"F16_last_of_any_length", {.off = 8, .len = 63}, true},
+	    {"F16_empty", {.off = 8, .len = 0}, false},
+	    {"F16_empty_more", {.family = 6, .off = 8, .len = 0, .more = true}, false},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -370,11 +373,11 @@ static void test_alone(void)
 
 	test_case("F7_options_of_the_first_count_for_the_whole");
 	begin();
-	TAKEN(((struct piece){ .off = 65472, .len = 40 }));
+	TAKEN(((struct piece){.off = 65472, .len = 40}));
 	for (uint32_t off = 32736; off > 0; off -= 32736)
-		TAKEN(((struct piece){ .off = off, .len = 32736, .more = true }));
+		TAKEN(((struct piece){.off = off, .len = 32736, .more = true}));
 	/* 20 + 40 of options + 65512 > 65535 */
-	REFUSED(((struct piece){ .off = 0, .len = 32736, .more = true, .options = 40 }),
+	REFUSED(((struct piece){.off = 0, .len = 32736, .more = true, .options = 40}),
 		DROP_FRAGMENT);
 	CHECK_INT(t.used_blocks, 0);
 	end();
@@ -382,7 +385,7 @@ static void test_alone(void)
 	test_case("F17_keys_tell_interfaces_protocols_and_families_apart");
 	begin();
 	{
-		struct piece p = { .off = 0, .len = 800, .more = true, .seed = 1 };
+		struct piece p = {.off = 0, .len = 800, .more = true, .seed = 1};
 
 		TAKEN(p);
 		p.owner = 1;
@@ -399,8 +402,8 @@ static void test_alone(void)
 
 	test_case("F1_bytes_out_of_reach");
 	begin();
-	TAKEN(((struct piece){ .off = 4096, .len = 800, .more = true }));
-	REFUSED(((struct piece){ .off = 0, .len = 4000, .more = true, .remote = true }),
+	TAKEN(((struct piece){.off = 4096, .len = 800, .more = true}));
+	REFUSED(((struct piece){.off = 0, .len = 4000, .more = true, .remote = true}),
 		DROP_COPY_FAILED);
 	CHECK_INT(t.used_blocks, 0);
 	end();
@@ -410,9 +413,9 @@ static void test_alone(void)
 	{
 		struct frag_result r;
 
-		TAKEN(((struct piece){ .off = 0, .len = 800, .more = true }));
-		TAKEN(((struct piece){ .off = 800, .len = 1200, .more = true, .df = true }));
-		r = add((struct piece){ .off = 2000, .len = 100 });
+		TAKEN(((struct piece){.off = 0, .len = 800, .more = true}));
+		TAKEN(((struct piece){.off = 800, .len = 1200, .more = true, .df = true}));
+		r = add((struct piece){.off = 2000, .len = 100});
 		CHECK(r.complete != FRAG_NONE);
 		CHECK(t.datagrams[r.complete].df);
 		CHECK_INT(t.datagrams[r.complete].largest, 1220);
@@ -426,12 +429,12 @@ static void test_alone(void)
 
 static void test_caps(void)
 {
-	struct piece p = { .off = 0, .len = 8, .more = true };
+	struct piece p = {.off = 0, .len = 8, .more = true};
 	struct frag_result r;
 
 	test_case("F10_64_datagrams_then_the_oldest_goes");
 	begin();
-	TAKEN(((struct piece){ .owner = 1, .id = 500, .off = 0, .len = 8, .more = true }));
+	TAKEN(((struct piece){.owner = 1, .id = 500, .off = 0, .len = 8, .more = true}));
 	for (p.id = 0; p.id < FRAG_OWNER_DATAGRAMS; p.id++)
 		TAKEN(p);
 	r = add(p);
@@ -447,7 +450,7 @@ static void test_caps(void)
 
 	test_case("F10_256_KiB");
 	begin();
-	for (p = (struct piece){ .len = 8 * FRAG_BLOCK, .more = true }; p.id < 21; p.id++)
+	for (p = (struct piece){.len = 8 * FRAG_BLOCK, .more = true}; p.id < 21; p.id++)
 		TAKEN(p);
 	CHECK_INT(owners[0].blocks, 168);
 	CHECK(owners[0].blocks * FRAG_BLOCK <= 256 * 1024);
@@ -455,7 +458,7 @@ static void test_caps(void)
 	CHECK_INT(r.given_up, 1);
 	CHECK_INT(owners[0].blocks, 168);
 	/* its own bytes do not give way to the rest of it */
-	p = (struct piece){ .id = 100, .len = 60000, .more = true };
+	p = (struct piece){.id = 100, .len = 60000, .more = true};
 	for (; p.id < 104; p.id++)
 		add(p);
 	CHECK_INT(owners[0].blocks, 4 * 40 + 8);
@@ -463,7 +466,7 @@ static void test_caps(void)
 
 	test_case("F10_64_fragments");
 	begin();
-	p = (struct piece){ .len = 8, .more = true };
+	p = (struct piece){.len = 8, .more = true};
 	for (unsigned int i = 0; i < FRAG_FRAGMENTS; i++, p.off += 8)
 		TAKEN(p);
 	REFUSED(p, DROP_FRAGMENT_LIMIT);
@@ -472,7 +475,7 @@ static void test_caps(void)
 
 	test_case("F10_poisoned_datagrams_count_and_go_too");
 	begin();
-	p = (struct piece){ .len = 8, .more = true };
+	p = (struct piece){.len = 8, .more = true};
 	for (p.id = 0; p.id < FRAG_OWNER_DATAGRAMS; p.id++) {
 		struct piece other = p;
 
@@ -491,7 +494,7 @@ static void test_share(void)
 	test_case("D4_greedy_owners_leave_datagrams_for_the_next");
 	begin();
 	for (unsigned int o = 0; o < OWNERS; o++) {
-		struct piece p = { .owner = o, .len = 8, .more = true };
+		struct piece p = {.owner = o, .len = 8, .more = true};
 		unsigned int others = 0;
 
 		for (p.id = 0; p.id < 100; p.id++)
@@ -510,7 +513,7 @@ static void test_share(void)
 	begin();
 	total = 0;
 	for (unsigned int o = 0; o < OWNERS - 4; o++) {
-		struct piece p = { .owner = o, .len = FRAG_BLOCK, .more = true };
+		struct piece p = {.owner = o, .len = FRAG_BLOCK, .more = true};
 		unsigned int others = 0;
 
 		for (unsigned int i = 0; i < 400; i++) {
@@ -530,10 +533,10 @@ static void test_share(void)
 	begin();
 	for (unsigned int o = 0; o < OWNERS - 1; o++)
 		for (uint32_t id = 0; id < 5; id++)
-			add((struct piece){ .owner = o, .id = id, .len = 32 * FRAG_BLOCK,
-					    .more = true });
+			add((struct piece){
+			    .owner = o, .id = id, .len = 32 * FRAG_BLOCK, .more = true});
 	{
-		struct piece p = { .owner = OWNERS - 1, .len = 65024, .more = true };
+		struct piece p = {.owner = OWNERS - 1, .len = 65024, .more = true};
 		unsigned int before = t.used_blocks;
 
 		CHECK(FRAG_BLOCKS - before < 43);
@@ -552,8 +555,8 @@ static void test_share(void)
 
 static void test_time(void)
 {
-	struct piece p4 = { .id = 1, .len = 8, .more = true };
-	struct piece p6 = { .id = 1, .len = 8, .more = true, .family = 6 };
+	struct piece p4 = {.id = 1, .len = 8, .more = true};
+	struct piece p6 = {.id = 1, .len = 8, .more = true, .family = 6};
 	uint16_t index;
 
 	test_case("F11_30_s_and_60_s");
@@ -597,12 +600,12 @@ static void test_time(void)
 
 	test_case("Q7_holes_are_not_read_as_data");
 	begin();
-	TAKEN(((struct piece){ .owner = 1, .id = 9, .len = 1400, .more = true, .seed = 99 }));
-	TAKEN(((struct piece){ .id = 3, .len = 16, .more = true }));
-	TAKEN(((struct piece){ .id = 3, .off = 40000, .len = 800, .more = true }));
+	TAKEN(((struct piece){.owner = 1, .id = 9, .len = 1400, .more = true, .seed = 99}));
+	TAKEN(((struct piece){.id = 3, .len = 16, .more = true}));
+	TAKEN(((struct piece){.id = 3, .off = 40000, .len = 800, .more = true}));
 	{
 		uint8_t got[200];
-		struct piece p = { .id = 3 };
+		struct piece p = {.id = 3};
 
 		CHECK_INT(frag_read(&t, &t.datagrams[find(&p)], 0, got, sizeof(got)), 16);
 		CHECK_INT(got[15], byte_at(0, 15));
@@ -614,7 +617,7 @@ static void test_time(void)
 
 static uint16_t take(unsigned int owner, uint32_t len, uint32_t seed)
 {
-	struct piece p = { .owner = owner, .len = len, .seed = seed };
+	struct piece p = {.owner = owner, .len = len, .seed = seed};
 	struct packet packet;
 	uint16_t index;
 
@@ -630,7 +633,7 @@ static uint16_t take(unsigned int owner, uint32_t len, uint32_t seed)
 
 static void test_take(void)
 {
-	struct piece p = { .len = 3000 };
+	struct piece p = {.len = 3000};
 	struct packet packet;
 	struct datagram *d;
 	uint8_t got[4000];
@@ -666,7 +669,7 @@ static void test_take(void)
 
 	test_case("F10_take_gives_up_nothing_that_waits");
 	begin();
-	for (p = (struct piece){ .len = 32 * FRAG_BLOCK, .more = true }; p.id < 5; p.id++)
+	for (p = (struct piece){.len = 32 * FRAG_BLOCK, .more = true}; p.id < 5; p.id++)
 		add(p);
 	CHECK_INT(owners[0].blocks, 160);
 	CHECK_INT(take(0, 10 * FRAG_BLOCK + 1, 1), FRAG_NONE);
@@ -679,7 +682,7 @@ static void test_take(void)
 
 static void test_bytes(void)
 {
-	static const uint8_t marks[] = { 1, 3, 5, 7, 9, 11, 13, 15 };
+	static const uint8_t marks[] = {1, 3, 5, 7, 9, 11, 13, 15};
 	static uint8_t flat[PART_MAX], got[PART_MAX];
 	struct datagram *d;
 	struct frag_result r;
@@ -687,8 +690,8 @@ static void test_bytes(void)
 	test_case("F15_segments_and_writes_over_uneven_pieces");
 	begin();
 	for (uint32_t i = 0; i < 20; i++)
-		TAKEN(((struct piece){ .off = i * 104, .len = 104, .more = true, .seed = 3 }));
-	r = add((struct piece){ .off = 2080, .len = 2001, .seed = 3 });
+		TAKEN(((struct piece){.off = i * 104, .len = 104, .more = true, .seed = 3}));
+	r = add((struct piece){.off = 2080, .len = 2001, .seed = 3});
 	CHECK(r.complete != FRAG_NONE);
 	d = &t.datagrams[r.complete];
 	for (uint32_t i = 0; i < 4081; i++)
@@ -697,10 +700,10 @@ static void test_bytes(void)
 	frag_write(&t, d, 100, marks, sizeof(marks));
 	memcpy(flat + 100, marks, sizeof(marks));
 	for (uint32_t off = 0; off < 4080; off += 8) {
-		static const uint32_t want[] = { 8, 96, 104, 1480, 4081 };
+		static const uint32_t want[] = {8, 96, 104, 1480, 4081};
 
 		for (unsigned int w = 0; w < 5; w++) {
-			struct frame f = { 0 };
+			struct frame f = {0};
 			uint32_t n = frag_segs(&t, d, off, want[w], &f), sum = 0;
 			uint32_t left = want[w] < 4081 - off ? want[w] : 4081 - off;
 
@@ -775,7 +778,7 @@ static void test_send(void)
 	frag_send(&t, b);
 	frag_send(&t, c);
 	t.datagrams[a].refs = 1; /* a frame of it was handed out */
-	TAKEN(((struct piece){ .id = 1, .len = 8, .more = true }));
+	TAKEN(((struct piece){.id = 1, .len = 8, .more = true}));
 	frag_purge(&t, &owners[0]);
 	frag_check(&t);
 	CHECK_INT(owners[0].datagrams, 0);
@@ -795,8 +798,8 @@ static void test_send(void)
 
 	test_case("F11_an_answer_takes_its_place");
 	begin();
-	TAKEN(((struct piece){ .id = 1, .len = 800, .more = true }));
-	a = find(&(struct piece){ .id = 1 });
+	TAKEN(((struct piece){.id = 1, .len = 800, .more = true}));
+	a = find(&(struct piece){.id = 1});
 	frame.header_len = 90;
 	frag_answer(&t, a, &frame);
 	frag_send(&t, a);
@@ -806,14 +809,14 @@ static void test_send(void)
 	CHECK_INT(t.datagrams[a].total, 0);
 	CHECK_INT(frag_expired(&t, now + 100000), FRAG_NONE);
 	/* its key is free again */
-	TAKEN(((struct piece){ .id = 1, .len = 800, .more = true }));
+	TAKEN(((struct piece){.id = 1, .len = 800, .more = true}));
 	frag_finish(&t);
 	end();
 }
 
 /* --- the model --------------------------------------------------------------------------- */
 
-#define M_KEYS 12
+#define M_KEYS	12
 #define M_PARTS 200
 
 struct model {
@@ -837,7 +840,7 @@ static enum drop_reason model_add(struct model *m, const struct piece *p, uint32
 	if (p->more && p->len % 8)
 		return DROP_FRAGMENT;
 	if (!m->used)
-		*m = (struct model){ .used = true, .since = now, .family = p->family };
+		*m = (struct model){.used = true, .since = now, .family = p->family};
 	if (m->bad)
 		return DROP_FRAGMENT;
 	for (unsigned int i = 0; i < m->n; i++)
@@ -845,7 +848,8 @@ static enum drop_reason model_add(struct model *m, const struct piece *p, uint32
 		    m->part[i].seed == p->seed)
 			return DROP_NONE;
 	for (unsigned int i = 0; i < m->n; i++)
-		m->bad |= m->part[i].off < p->off + p->len && p->off < m->part[i].off + m->part[i].len;
+		m->bad |=
+		    m->part[i].off < p->off + p->len && p->off < m->part[i].off + m->part[i].len;
 	for (unsigned int i = 0; i < m->n && !p->more; i++)
 		m->bad |= m->part[i].off + m->part[i].len > p->off + p->len;
 	if (m->end)
@@ -883,7 +887,7 @@ static void model_whole(const struct model *m, uint16_t index, uint32_t len)
 static unsigned int model_step(struct rng *rng)
 {
 	unsigned int k = rng_below(rng, M_KEYS);
-	struct piece p = { .owner = k % 3, .id = k, .family = k & 1 ? 6 : 4, .seed = 1 };
+	struct piece p = {.owner = k % 3, .id = k, .family = k & 1 ? 6 : 4, .seed = 1};
 	uint32_t size = 8 + 8 * (k % 4) * 20, complete = 0;
 	enum drop_reason want;
 	struct frag_result r;

@@ -9,14 +9,14 @@
 #include "tests/unit/check.h"
 #include "tests/unit/lab6.h"
 
-#define WEB2 "192.0.2.81"
+#define WEB2  "192.0.2.81"
 #define WEB26 "2001:db8:2::81"
 
 static struct lab lab;
 
 static void option(const char *ip, bool eim, uint32_t max_flows)
 {
-	struct engine_source_options o = { .eim = eim, .max_flows = max_flows };
+	struct engine_source_options o = {.eim = eim, .max_flows = max_flows};
 	struct addr a = lab_to_addr(ip);
 
 	CHECK_INT(engine_source_options(lab.e, &a, &o), 0);
@@ -43,9 +43,13 @@ static void end(void)
 /* A packet of a client; our port, or 0 when it did not pass. */
 static uint16_t out(uint16_t port, uint8_t proto, uint16_t sp, const char *dst, uint16_t dp)
 {
-	const struct seen *s = lab_send(&lab, (struct pk){ .port = port, .src = lab_ip[port],
-							   .dst = dst, .proto = proto, .sp = sp,
-							   .dp = dp, .flags = T_SYN });
+	const struct seen *s = lab_send(&lab, (struct pk){.port = port,
+							  .src = lab_ip[port],
+							  .dst = dst,
+							  .proto = proto,
+							  .sp = sp,
+							  .dp = dp,
+							  .flags = T_SYN});
 
 	if (s->verdict != FRAME_FORWARD)
 		return 0;
@@ -60,8 +64,8 @@ static uint16_t udp(uint16_t port, uint16_t sp, const char *dst, uint16_t dp)
 
 static uint16_t udp6(uint16_t port, uint16_t sp, const char *dst)
 {
-	struct l4 k = { .proto = 17, .src = port == 1 ? C16 : C26, .dst = dst, .sp = sp, .dp = 80,
-			.len = 10 };
+	struct l4 k = {
+	    .proto = 17, .src = port == 1 ? C16 : C26, .dst = dst, .sp = sp, .dp = 80, .len = 10};
 
 	lab6_build(&lab.in, port, &k);
 	lab_run(&lab);
@@ -71,8 +75,10 @@ static uint16_t udp6(uint16_t port, uint16_t sp, const char *dst)
 
 static const struct seen *in(const char *src, uint16_t sp, uint16_t our)
 {
-	return lab_send(&lab, (struct pk){ .port = UP, .src = src, .dst = OUR, .proto = 17, .sp = sp,
-					   .dp = our, .len = 4 });
+	return lab_send(
+	    &lab,
+	    (struct pk){
+		.port = UP, .src = src, .dst = OUR, .proto = 17, .sp = sp, .dp = our, .len = 4});
 }
 
 static void test_one_port(void)
@@ -135,9 +141,10 @@ static void test_one_port(void)
 
 	test_case("U4_only_tcp_and_udp");
 	start();
-	lab_send(&lab, (struct pk){ .port = 1, .src = C1, .dst = WEB, .proto = 1, .type = 8, .sp = 9 });
+	lab_send(&lab,
+		 (struct pk){.port = 1, .src = C1, .dst = WEB, .proto = 1, .type = 8, .sp = 9});
 	CHECK_INT(lab.seen.verdict, FRAME_FORWARD);
-	lab_send(&lab, (struct pk){ .port = 1, .src = C1, .dst = WEB, .proto = 47, .len = 20 });
+	lab_send(&lab, (struct pk){.port = 1, .src = C1, .dst = WEB, .proto = 47, .len = 20});
 	CHECK_INT(lab.seen.verdict, FRAME_FORWARD);
 	CHECK_INT(lab.e->table.mappings, 0);
 	end();
@@ -160,7 +167,7 @@ static void test_filter(void)
 	test_case("R6_rules_still_decide_about_each_end");
 	start();
 	CHECK_INT(udp(1, 5000, WEB, 80), 5000);
-	lab_rules(&lab, C1, "drop", (const char *[]){ "action=accept dst4=192.0.2.81/32", NULL });
+	lab_rules(&lab, C1, "drop", (const char *[]){"action=accept dst4=192.0.2.81/32", NULL});
 	CHECK_INT(udp(1, 5000, WEB, 80), 0);
 	CHECK_INT(udp(1, 5000, WEB2, 80), 5000);
 	lab_wait(&lab, 3000); /* the sweep meets the mapping */
@@ -321,7 +328,7 @@ static void test_room(void)
 static void test_count(void)
 {
 	struct port_use *use = calloc(1, sizeof(*use));
-	struct flow f = { .family = 4, .proto = 17, .nat_port = 7 };
+	struct flow f = {.family = 4, .proto = 17, .nat_port = 7};
 
 	test_case("N10_count_of_a_port_saturates");
 	if (!use)
@@ -346,25 +353,31 @@ static void test_count(void)
 /* "Your packet from our port to 0.0.0.0:0 went nowhere" */
 static const struct seen *quote_none(uint8_t proto, uint16_t our)
 {
-	uint8_t inner[28] = { 0x45, [3] = 28, [8] = 60, [9] = proto };
+	uint8_t inner[28] = {0x45, [3] = 28, [8] = 60, [9] = proto};
 
 	lab_addr(inner + 12, OUR);
 	lab_put16(inner + 20, our);
 	lab_put16(inner + 24, 8);
 	lab_put16(inner + 10, ~lab_sum(inner, 20, 0));
-	return lab_send(&lab, (struct pk){ .port = UP, .src = WEB2, .dst = OUR, .proto = 1, .type = 3,
-					   .code = 1, .data = inner, .len = sizeof(inner) });
+	return lab_send(&lab, (struct pk){.port = UP,
+					  .src = WEB2,
+					  .dst = OUR,
+					  .proto = 1,
+					  .type = 3,
+					  .code = 1,
+					  .data = inner,
+					  .len = sizeof(inner)});
 }
 
 static void quote_none6(uint16_t our)
 {
-	uint8_t icmp[8 + 48] = { 1, 0, [8] = 0x60, [8 + 5] = 8, [8 + 6] = 17, [8 + 7] = 60 };
+	uint8_t icmp[8 + 48] = {1, 0, [8] = 0x60, [8 + 5] = 8, [8 + 6] = 17, [8 + 7] = 60};
 
 	lab6_addr(icmp + 16, OUR6);
 	lab_put16(icmp + 48, our);
 	lab_put16(icmp + 52, 8);
-	lab_put16(icmp + 2, ~lab_sum(icmp, sizeof(icmp),
-				     lab6_pseudo(WEB26, OUR6, 58, sizeof(icmp))));
+	lab_put16(icmp + 2,
+		  ~lab_sum(icmp, sizeof(icmp), lab6_pseudo(WEB26, OUR6, 58, sizeof(icmp))));
 	lab6_raw(&lab.in, UP, WEB26, OUR6, 58, icmp, sizeof(icmp));
 	lab_run(&lab);
 }

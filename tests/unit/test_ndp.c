@@ -8,8 +8,8 @@
 #include "tests/unit/lab6.h"
 
 #define GROUP "ff02::1:ff89:5" /* solicited node of C16 */
-#define NS 135
-#define NA 136
+#define NS    135
+#define NA    136
 
 static struct lab lab;
 
@@ -35,7 +35,7 @@ static void checksum(struct tframe *t, size_t len)
 static void build(const struct message *m)
 {
 	static const uint8_t none[6];
-	uint8_t b[32] = { m->type, [4] = m->flags };
+	uint8_t b[32] = {m->type, [4] = m->flags};
 	size_t len = m->option ? 32 : 24;
 
 	lab6_addr(b + 8, m->target);
@@ -61,11 +61,16 @@ static bool parse(struct ndp *n)
 	return ndp_parse(&lab.in.f, &p, n);
 }
 
-static const struct message question = { 1, C16, GROUP, BE6, NS, 0, 1,
-					 { 0, 0x16, 0x3e, 0x5e, 0x6c, 1 },
-					 { 0x33, 0x33, 0xff, 0xff, 0xff, 0xff } };
-static const struct message answer = { UP, GW6, OUR6, GW6, NA, 0x60, 2, { 2, 0x77, 0, 0, 0, 1 },
-				       { 0 } };
+static const struct message question = {1,
+					C16,
+					GROUP,
+					BE6,
+					NS,
+					0,
+					1,
+					{0, 0x16, 0x3e, 0x5e, 0x6c, 1},
+					{0x33, 0x33, 0xff, 0xff, 0xff, 0xff}};
+static const struct message answer = {UP, GW6, OUR6, GW6, NA, 0x60, 2, {2, 0x77, 0, 0, 0, 1}, {0}};
 
 static void test_parse(void)
 {
@@ -74,12 +79,9 @@ static void test_parse(void)
 		size_t at; /* of the byte that is changed, in the frame */
 		uint8_t to;
 	} wrong[] = {
-		{ "Q6_hop_limit_254", 21, 254 },
-		{ "Q6_code", 55, 1 },
-		{ "Q6_group_as_target", 62, 0xff },
-		{ "Q6_option_of_length_0", 79, 0 },
-		{ "Q6_option_beyond_the_end", 79, 2 },
-		{ "Q6_type_of_something_else", 54, 133 },
+	    {"Q6_hop_limit_254", 21, 254},	 {"Q6_code", 55, 1},
+	    {"Q6_group_as_target", 62, 0xff},	 {"Q6_option_of_length_0", 79, 0},
+	    {"Q6_option_beyond_the_end", 79, 2}, {"Q6_type_of_something_else", 54, 133},
 	};
 	struct ndp n;
 	uint8_t addr[16];
@@ -144,7 +146,7 @@ static void test_parse(void)
 	build(&question);
 	lab.in.f.header_len = 80; /* the rest is out of reach */
 	lab.in.f.nseg = 1;
-	lab.in.f.seg[0] = (struct frame_seg){ .local = lab.in.flat + 80, .len = 6 };
+	lab.in.f.seg[0] = (struct frame_seg){.local = lab.in.flat + 80, .len = 6};
 	CHECK(!parse(&n));
 }
 
@@ -152,7 +154,7 @@ static void test_parse(void)
 
 static void test_build(void)
 {
-	static const uint8_t mac[6] = { 2, 3, 4, 5, 6, 7 }, to[6] = { 8, 9, 10, 11, 12, 13 };
+	static const uint8_t mac[6] = {2, 3, 4, 5, 6, 7}, to[6] = {8, 9, 10, 11, 12, 13};
 	struct frame *f = &lab.in.f;
 	struct ipkey a, b, all;
 	uint8_t addr[16];
@@ -190,7 +192,7 @@ static void test_build(void)
 	test_case("section7_solicit");
 	memset(f, 0xee, sizeof(*f));
 	ndp_solicit(f, &a, &b, mac);
-	CHECK(memcmp(f->header, (uint8_t[]){ 0x33, 0x33, 0xff, 0x89, 0, 5 }, 6) == 0);
+	CHECK(memcmp(f->header, (uint8_t[]){0x33, 0x33, 0xff, 0x89, 0, 5}, 6) == 0);
 	lab6_addr(addr, "ff02::1:ff89:5");
 	CHECK(memcmp(f->header + 38, addr, 16) == 0);
 	CHECK(memcmp(f->header + 22, &b, 16) == 0);
@@ -213,7 +215,8 @@ static void test_build(void)
 		CHECK_INT(ndp_is_link((uint8_t)type), (type >= 130 && type <= 137) || type == 143);
 }
 
-/* --- the engine: a client asks ------------------------------------------------------------------ */
+/* --- the engine: a client asks ------------------------------------------------------------------
+ */
 
 static void is_answer(int line, const uint8_t mac[6], const uint8_t to[6], const char *target,
 		      const char *dst)
@@ -250,23 +253,24 @@ static void test_client(void)
 		struct message m;
 		enum drop_reason want; /* NONE: an answer */
 	} cases[] = {
-		{ "Q6_asks_for_its_gateway", { 1, C16, GROUP, BE6, NS, 0, 1, { 0 }, { 0 } }, DROP_NONE },
-		{ "Q6_asks_for_anybody", { 1, C16, GROUP, C26, NS, 0, 1, { 0 }, { 0 } }, DROP_NONE },
-		{ "Q6_without_the_option", { 1, C16, BE6, BE6, NS, 0, 0, { 0 }, { 0 } }, DROP_NONE },
-		{ "Q6_its_own_address", { 1, C16, GROUP, C16, NS, 0, 1, { 0 }, { 0 } }, DROP_NDP },
-		{ "Q6_probe_from_nobody", { 1, "::", GROUP, C16, NS, 0, 0, { 0 }, { 0 } }, DROP_SPOOFED },
-		{ "Q6_another_address", { 1, C26, GROUP, BE6, NS, 0, 1, { 0 }, { 0 } }, DROP_SPOOFED },
-		{ "P14_link_local_source", { 1, "fe80::5", GROUP, BE6, NS, 0, 1, { 0 }, { 0 } },
-		  DROP_SPOOFED },
-		{ "Q6_another_mac_in_the_option",
-		  { 1, C16, GROUP, BE6, NS, 0, 1, { 0, 0x16, 0x3e, 0x5e, 0x6c, 2 }, { 0 } }, DROP_NDP },
-		{ "Q6_advertisement_teaches_nothing",
-		  { 1, C16, "ff02::1", BE6, NA, 0x20, 2, { 0 }, { 0 } }, DROP_NDP },
-		{ "Q8_router_solicitation", { 1, C16, "ff02::2", BE6, 133, 0, 1, { 0 }, { 0 } }, DROP_NDP },
-		{ "Q8_router_advertisement", { 1, C16, "ff02::1", BE6, 134, 0, 1, { 0 }, { 0 } }, DROP_NDP },
-		{ "Q8_redirect", { 1, C16, BE6, WEB6, 137, 0, 2, { 0 }, { 0 } }, DROP_NDP },
-		{ "I7_multicast_listener", { 1, C16, "ff02::16", BE6, 143, 0, 1, { 0 }, { 0 } }, DROP_NDP },
-		{ "I7_multicast_query", { 1, C16, "ff02::1", BE6, 130, 0, 1, { 0 }, { 0 } }, DROP_NDP },
+	    {"Q6_asks_for_its_gateway", {1, C16, GROUP, BE6, NS, 0, 1, {0}, {0}}, DROP_NONE},
+	    {"Q6_asks_for_anybody", {1, C16, GROUP, C26, NS, 0, 1, {0}, {0}}, DROP_NONE},
+	    {"Q6_without_the_option", {1, C16, BE6, BE6, NS, 0, 0, {0}, {0}}, DROP_NONE},
+	    {"Q6_its_own_address", {1, C16, GROUP, C16, NS, 0, 1, {0}, {0}}, DROP_NDP},
+	    {"Q6_probe_from_nobody", {1, "::", GROUP, C16, NS, 0, 0, {0}, {0}}, DROP_SPOOFED},
+	    {"Q6_another_address", {1, C26, GROUP, BE6, NS, 0, 1, {0}, {0}}, DROP_SPOOFED},
+	    {"P14_link_local_source", {1, "fe80::5", GROUP, BE6, NS, 0, 1, {0}, {0}}, DROP_SPOOFED},
+	    {"Q6_another_mac_in_the_option",
+	     {1, C16, GROUP, BE6, NS, 0, 1, {0, 0x16, 0x3e, 0x5e, 0x6c, 2}, {0}},
+	     DROP_NDP},
+	    {"Q6_advertisement_teaches_nothing",
+	     {1, C16, "ff02::1", BE6, NA, 0x20, 2, {0}, {0}},
+	     DROP_NDP},
+	    {"Q8_router_solicitation", {1, C16, "ff02::2", BE6, 133, 0, 1, {0}, {0}}, DROP_NDP},
+	    {"Q8_router_advertisement", {1, C16, "ff02::1", BE6, 134, 0, 1, {0}, {0}}, DROP_NDP},
+	    {"Q8_redirect", {1, C16, BE6, WEB6, 137, 0, 2, {0}, {0}}, DROP_NDP},
+	    {"I7_multicast_listener", {1, C16, "ff02::16", BE6, 143, 0, 1, {0}, {0}}, DROP_NDP},
+	    {"I7_multicast_query", {1, C16, "ff02::1", BE6, 130, 0, 1, {0}, {0}}, DROP_NDP},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -292,7 +296,8 @@ static void test_client(void)
 	dropped(__LINE__, DROP_IPV6);
 }
 
-/* --- the engine: the uplink --------------------------------------------------------------------- */
+/* --- the engine: the uplink ---------------------------------------------------------------------
+ */
 
 /* The next frame of the engine's own that is IPv6. */
 static bool own6(void)
@@ -307,7 +312,7 @@ static bool own6(void)
 
 static void send_out(uint8_t to[6])
 {
-	struct l4 k = { .proto = 17, .src = C16, .dst = WEB6, .sp = 5000, .dp = 80, .len = 4 };
+	struct l4 k = {.proto = 17, .src = C16, .dst = WEB6, .sp = 5000, .dp = 80, .len = 4};
 
 	lab6_build(&lab.in, 1, &k);
 	lab_run(&lab);
@@ -318,7 +323,7 @@ static void send_out(uint8_t to[6])
 static void tick(uint64_t ms)
 {
 	lab.ms += ms;
-	engine_tick(lab.e, (struct engine_time){ lab.ms });
+	engine_tick(lab.e, (struct engine_time){lab.ms});
 }
 
 static void test_gateway(void)
@@ -384,7 +389,7 @@ static void test_gateway(void)
 	CHECK(own6()); /* once a minute */
 
 	test_case("section7_answers_for_our_address");
-	m = (struct message){ UP, GW6, OUR6, OUR6, NS, 0, 1, { 2, 0x77, 0, 0, 0, 1 }, { 0 } };
+	m = (struct message){UP, GW6, OUR6, OUR6, NS, 0, 1, {2, 0x77, 0, 0, 0, 1}, {0}};
 	build(&m);
 	lab_run(&lab);
 	is_answer(__LINE__, lab_mac[0], lab_gw_mac, OUR6, GW6);
@@ -400,8 +405,15 @@ static void test_gateway(void)
 	dropped(__LINE__, DROP_NDP);
 
 	test_case("Q8_router_advertisement_from_the_uplink");
-	m = (struct message){ UP, "fe80::1", "ff02::1", GW6, 134, 0, 1, { 2, 0x77, 0, 0, 0, 1 },
-			      { 0x33, 0x33, 0, 0, 0, 1 } };
+	m = (struct message){UP,
+			     "fe80::1",
+			     "ff02::1",
+			     GW6,
+			     134,
+			     0,
+			     1,
+			     {2, 0x77, 0, 0, 0, 1},
+			     {0x33, 0x33, 0, 0, 0, 1}};
 	build(&m);
 	lab_run(&lab);
 	dropped(__LINE__, DROP_NDP);

@@ -8,13 +8,13 @@
 #include "tests/unit/check.h"
 #include "tests/unit/lab6.h"
 
-#define HOP 0
-#define ROUTE 43
-#define FRAG 44
-#define ESP 50
-#define AH 51
-#define NONE 59
-#define OPTS 60
+#define HOP	 0
+#define ROUTE	 43
+#define FRAG	 44
+#define ESP	 50
+#define AH	 51
+#define NONE	 59
+#define OPTS	 60
 #define MOBILITY 135
 
 static struct tframe t;
@@ -50,7 +50,7 @@ static uint8_t chain(uint8_t *b, const struct ext *e, size_t n, uint8_t proto, s
 static void build(const struct ext *e, size_t n, uint8_t proto)
 {
 	uint8_t b[2000], first;
-	struct l4 udp = { .proto = 17, .src = C16, .dst = WEB6, .sp = 5000, .dp = 53, .len = 8 };
+	struct l4 udp = {.proto = 17, .src = C16, .dst = WEB6, .sp = 5000, .dp = 53, .len = 8};
 	size_t len;
 
 	first = chain(b, e, n, proto, &len);
@@ -65,7 +65,10 @@ static enum drop_reason parse(void)
 	return reason == DROP_NONE && !p.fragment ? packet_parse_l4(&t.f, &p) : reason;
 }
 
-#define MANY { OPTS, 0, { 0 }, 0 }
+#define MANY                                                                                       \
+	{                                                                                          \
+		OPTS, 0, {0}, 0                                                                    \
+	}
 
 static const struct {
 	const char *name;
@@ -75,40 +78,42 @@ static const struct {
 	bool ok;
 	uint8_t want; /* the protocol that it leads to */
 } table[] = {
-	{ "P7_no_extension", { { 0 } }, 0, 17, true, 17 },
-	{ "P7_hop_by_hop_first", { { HOP, 0, { 1, 4 }, 0 } }, 1, 17, true, 17 },
-	{ "P7_hop_by_hop_not_first", { { OPTS, 0, { 0 }, 0 }, { HOP, 0, { 0 }, 0 } }, 2, 17, false, 0 },
-	{ "P7_hop_by_hop_twice", { { HOP, 0, { 0 }, 0 }, { HOP, 0, { 0 }, 0 } }, 2, 17, false, 0 },
-	{ "P7_jumbo", { { HOP, 0, { 0xc2, 4, 0, 1, 0, 0 }, 0 } }, 1, 17, false, 0 },
-	{ "P7_jumbo_behind_padding", { { HOP, 16, { 1, 2, 0, 0, 0xc2, 4 }, 0 } }, 1, 17, false, 0 },
-	{ "P7_jumbo_number_in_padding", { { HOP, 0, { 1, 4, 0xc2, 4 }, 0 } }, 1, 17, true, 17 },
-	{ "P7_router_alert", { { HOP, 0, { 5, 2, 0, 0, 1, 0 }, 0 } }, 1, 17, true, 17 },
-	{ "P7_option_too_long", { { HOP, 0, { 1, 5 }, 0 } }, 1, 17, false, 0 },
-	{ "P7_option_without_length", { { HOP, 0, { 0, 0, 0, 0, 0, 1 }, 0 } }, 1, 17, false, 0 },
-	{ "P7_long_options", { { OPTS, 64, { 1, 60 }, 0 } }, 1, 17, true, 17 },
-	{ "P7_routing_type_0", { { ROUTE, 0, { 0, 0 }, 0 } }, 1, 17, false, 0 },
-	{ "P7_routing_type_0_with_segments", { { ROUTE, 24, { 0, 1 }, 0 } }, 1, 17, false, 0 },
-	{ "P7_routing_no_segments_left", { { ROUTE, 24, { 2, 0 }, 0 } }, 1, 17, true, 17 },
-	{ "P7_routing_segments_left", { { ROUTE, 24, { 2, 1 }, 0 } }, 1, 17, false, 0 },
-	{ "P7_segment_routing_done", { { ROUTE, 24, { 4, 0 }, 0 } }, 1, 17, true, 17 },
-	{ "P7_segment_routing_on_its_way", { { ROUTE, 24, { 4, 1 }, 0 } }, 1, 17, false, 0 },
-	{ "P7_no_next_header", { { 0 } }, 0, NONE, false, 0 },
-	{ "P7_no_next_header_behind_options", { MANY }, 1, NONE, false, 0 },
-	{ "P7_esp_ends_the_walk", { { 0 } }, 0, ESP, true, ESP },
-	{ "P7_ah_ends_the_walk", { MANY }, 1, AH, true, AH },
-	{ "P7_mobility_is_unknown", { { 0 } }, 0, MOBILITY, true, MOBILITY },
-	{ "P7_unknown_number", { MANY }, 1, 253, true, 253 },
-	{ "P7_eight_headers", { MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY }, 8, 17, true, 17 },
-	{ "P7_nine_headers", { MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY }, 9, 17, false, 0 },
-	{ "P7_chain_beyond_the_private_copy", { { OPTS, 144, { 1, 140 }, 0 } }, 1, 17, false, 0 },
-	{ "P7_header_beyond_the_packet", { { OPTS, 0, { 0 }, 30 } }, 1, 17, false, 0 },
-	{ "F8_atomic_fragment", { { FRAG, 0, { 0, 0, 1, 2, 3, 4 }, 0 } }, 1, 17, true, 17 },
-	{ "F8_atomic_among_others",
-	  { MANY, { FRAG, 0, { 0, 0, 9, 9, 9, 9 }, 0 }, MANY }, 3, 17, true, 17 },
-	{ "P7_two_fragment_headers",
-	  { { FRAG, 0, { 0, 0 }, 0 }, { FRAG, 0, { 0, 0 }, 0 } }, 2, 17, false, 0 },
-	{ "P7_two_fragment_headers_the_second_later",
-	  { { FRAG, 0, { 0, 1 }, 0 }, { FRAG, 0, { 0, 8 }, 0 } }, 2, 17, false, 0 },
+    {"P7_no_extension", {{0}}, 0, 17, true, 17},
+    {"P7_hop_by_hop_first", {{HOP, 0, {1, 4}, 0}}, 1, 17, true, 17},
+    {"P7_hop_by_hop_not_first", {{OPTS, 0, {0}, 0}, {HOP, 0, {0}, 0}}, 2, 17, false, 0},
+    {"P7_hop_by_hop_twice", {{HOP, 0, {0}, 0}, {HOP, 0, {0}, 0}}, 2, 17, false, 0},
+    {"P7_jumbo", {{HOP, 0, {0xc2, 4, 0, 1, 0, 0}, 0}}, 1, 17, false, 0},
+    {"P7_jumbo_behind_padding", {{HOP, 16, {1, 2, 0, 0, 0xc2, 4}, 0}}, 1, 17, false, 0},
+    {"P7_jumbo_number_in_padding", {{HOP, 0, {1, 4, 0xc2, 4}, 0}}, 1, 17, true, 17},
+    {"P7_router_alert", {{HOP, 0, {5, 2, 0, 0, 1, 0}, 0}}, 1, 17, true, 17},
+    {"P7_option_too_long", {{HOP, 0, {1, 5}, 0}}, 1, 17, false, 0},
+    {"P7_option_without_length", {{HOP, 0, {0, 0, 0, 0, 0, 1}, 0}}, 1, 17, false, 0},
+    {"P7_long_options", {{OPTS, 64, {1, 60}, 0}}, 1, 17, true, 17},
+    {"P7_routing_type_0", {{ROUTE, 0, {0, 0}, 0}}, 1, 17, false, 0},
+    {"P7_routing_type_0_with_segments", {{ROUTE, 24, {0, 1}, 0}}, 1, 17, false, 0},
+    {"P7_routing_no_segments_left", {{ROUTE, 24, {2, 0}, 0}}, 1, 17, true, 17},
+    {"P7_routing_segments_left", {{ROUTE, 24, {2, 1}, 0}}, 1, 17, false, 0},
+    {"P7_segment_routing_done", {{ROUTE, 24, {4, 0}, 0}}, 1, 17, true, 17},
+    {"P7_segment_routing_on_its_way", {{ROUTE, 24, {4, 1}, 0}}, 1, 17, false, 0},
+    {"P7_no_next_header", {{0}}, 0, NONE, false, 0},
+    {"P7_no_next_header_behind_options", {MANY}, 1, NONE, false, 0},
+    {"P7_esp_ends_the_walk", {{0}}, 0, ESP, true, ESP},
+    {"P7_ah_ends_the_walk", {MANY}, 1, AH, true, AH},
+    {"P7_mobility_is_unknown", {{0}}, 0, MOBILITY, true, MOBILITY},
+    {"P7_unknown_number", {MANY}, 1, 253, true, 253},
+    {"P7_eight_headers", {MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY}, 8, 17, true, 17},
+    {"P7_nine_headers", {MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY, MANY}, 9, 17, false, 0},
+    {"P7_chain_beyond_the_private_copy", {{OPTS, 144, {1, 140}, 0}}, 1, 17, false, 0},
+    {"P7_header_beyond_the_packet", {{OPTS, 0, {0}, 30}}, 1, 17, false, 0},
+    {"F8_atomic_fragment", {{FRAG, 0, {0, 0, 1, 2, 3, 4}, 0}}, 1, 17, true, 17},
+    {"F8_atomic_among_others", {MANY, {FRAG, 0, {0, 0, 9, 9, 9, 9}, 0}, MANY}, 3, 17, true, 17},
+    {"P7_two_fragment_headers", {{FRAG, 0, {0, 0}, 0}, {FRAG, 0, {0, 0}, 0}}, 2, 17, false, 0},
+    {"P7_two_fragment_headers_the_second_later",
+     {{FRAG, 0, {0, 1}, 0}, {FRAG, 0, {0, 8}, 0}},
+     2,
+     17,
+     false,
+     0},
 };
 
 static void test_chains(void)
@@ -152,7 +157,8 @@ static void test_truncated(void)
 			*f = t.f;
 			f->nseg = 0;
 			f->len = (uint32_t)len;
-			f->header_len = (uint16_t)(len < FRAME_HEADER_COPY ? len : FRAME_HEADER_COPY);
+			f->header_len =
+			    (uint16_t)(len < FRAME_HEADER_COPY ? len : FRAME_HEADER_COPY);
 			/* the length field says less, too: then the chain is what is cut */
 			if (len >= 54)
 				lab_put16(f->header + 18, (unsigned int)(len - 54));
@@ -187,10 +193,10 @@ static void test_truncated(void)
 static void test_fragments(void)
 {
 	uint8_t whole[1200];
-	struct l4 udp = { .proto = 17, .src = C16, .dst = WEB6, .sp = 5000, .dp = 53, .len = 1000 };
-	struct l4 tcp = { .proto = 6, .src = C16, .dst = WEB6, .sp = 5000, .dp = 53, .len = 100 };
-	struct part part = { 1, C16, WEB6, 17, 0x01020304, 0, 800, true };
-	struct ext first[] = { { FRAG, 0, { 0, 1, 0, 0, 0, 7 }, 0 }, { OPTS, 128, { 1, 124 }, 0 } };
+	struct l4 udp = {.proto = 17, .src = C16, .dst = WEB6, .sp = 5000, .dp = 53, .len = 1000};
+	struct l4 tcp = {.proto = 6, .src = C16, .dst = WEB6, .sp = 5000, .dp = 53, .len = 100};
+	struct part part = {1, C16, WEB6, 17, 0x01020304, 0, 800, true};
+	struct ext first[] = {{FRAG, 0, {0, 1, 0, 0, 0, 7}, 0}, {OPTS, 128, {1, 124}, 0}};
 	uint8_t b[600];
 	size_t len;
 
@@ -222,14 +228,14 @@ static void test_fragments(void)
 
 	test_case("F5_first_fragment_with_half_of_tcp");
 	lab6_l4(whole, &tcp);
-	part = (struct part){ 1, C16, WEB6, 6, 1, 0, 16, true };
+	part = (struct part){1, C16, WEB6, 6, 1, 0, 16, true};
 	lab6_part(&t, &part, whole);
 	CHECK_INT(packet_parse_ip6(&t.f, &p), DROP_NONE);
 	CHECK_INT(packet_parse_l4(&t.f, &p), DROP_L4_HEADER);
 
 	test_case("F8_atomic_fragment_loses_its_header");
 	lab6_l4(whole, &udp);
-	part = (struct part){ 1, C16, WEB6, 17, 99, 0, 1008, false };
+	part = (struct part){1, C16, WEB6, 17, 99, 0, 1008, false};
 	lab6_part(&t, &part, whole);
 	t.f.csum = CSUM_PARTIAL;
 	t.f.csum_start = 62;
@@ -247,7 +253,7 @@ static void test_fragments(void)
 
 static void test_quoted(void)
 {
-	static const struct ext route[] = { { ROUTE, 24, { 4, 1 }, 0 } };
+	static const struct ext route[] = {{ROUTE, 24, {4, 1}, 0}};
 	struct ip6_chain c;
 
 	test_case("I2_a_quoted_chain_need_not_be_one_that_passes");
@@ -270,25 +276,25 @@ static void test_addresses(void)
 		const char *name, *src, *dst;
 		enum drop_reason want;
 	} addresses[] = {
-		{ "P6_global", C16, WEB6, DROP_NONE },
-		{ "P6_source_multicast", "ff02::1", WEB6, DROP_MARTIAN },
-		{ "P6_source_none", "::", WEB6, DROP_MARTIAN },
-		{ "P6_source_loopback", "::1", WEB6, DROP_MARTIAN },
-		{ "P6_source_mapped", "::ffff:192.0.2.1", WEB6, DROP_MARTIAN },
-		{ "P6_destination_none", C16, "::", DROP_MARTIAN },
-		{ "P6_destination_loopback", C16, "::1", DROP_MARTIAN },
-		{ "P6_destination_mapped", C16, "::ffff:192.0.2.1", DROP_MARTIAN },
-		{ "P6_land", C16, C16, DROP_MARTIAN },
-		{ "P9_all_nodes", C16, "ff02::1", DROP_MULTICAST },
-		{ "P9_global_multicast", C16, "ff0e::1", DROP_MULTICAST },
-		{ "P6_like_loopback_but_is_not", C16, "::2", DROP_NONE },
+	    {"P6_global", C16, WEB6, DROP_NONE},
+	    {"P6_source_multicast", "ff02::1", WEB6, DROP_MARTIAN},
+	    {"P6_source_none", "::", WEB6, DROP_MARTIAN},
+	    {"P6_source_loopback", "::1", WEB6, DROP_MARTIAN},
+	    {"P6_source_mapped", "::ffff:192.0.2.1", WEB6, DROP_MARTIAN},
+	    {"P6_destination_none", C16, "::", DROP_MARTIAN},
+	    {"P6_destination_loopback", C16, "::1", DROP_MARTIAN},
+	    {"P6_destination_mapped", C16, "::ffff:192.0.2.1", DROP_MARTIAN},
+	    {"P6_land", C16, C16, DROP_MARTIAN},
+	    {"P9_all_nodes", C16, "ff02::1", DROP_MULTICAST},
+	    {"P9_global_multicast", C16, "ff0e::1", DROP_MULTICAST},
+	    {"P6_like_loopback_but_is_not", C16, "::2", DROP_NONE},
 	};
 
 	for (size_t i = 0; i < sizeof(addresses) / sizeof(addresses[0]); i++) {
 		uint8_t b[16];
 
 		test_case(addresses[i].name);
-		p = (struct packet){ .family = 6 };
+		p = (struct packet){.family = 6};
 		lab6_addr(b, addresses[i].src);
 		p.src = ipkey6(b);
 		lab6_addr(b, addresses[i].dst);

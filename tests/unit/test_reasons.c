@@ -16,10 +16,10 @@
 static struct lab lab;
 static uint64_t before[DROP_REASON_MAX];
 
-static const struct pk udp = { .port = 1, .src = C1, .dst = WEB, .proto = 17, .sp = 5000, .dp = 80,
-			       .len = 16 };
-static const struct pk syn = { .port = 1, .src = C1, .dst = WEB, .proto = 6, .sp = 5000, .dp = 80,
-			       .flags = T_SYN };
+static const struct pk udp = {
+    .port = 1, .src = C1, .dst = WEB, .proto = 17, .sp = 5000, .dp = 80, .len = 16};
+static const struct pk syn = {
+    .port = 1, .src = C1, .dst = WEB, .proto = 6, .sp = 5000, .dp = 80, .flags = T_SYN};
 
 /* Everything until now was preparation. */
 static void now(void)
@@ -103,7 +103,7 @@ static void arp(void)
 
 static void icmp6(uint8_t type)
 {
-	struct l4 k = { .proto = 58, .src = C16, .dst = WEB6, .type = type, .len = 16 };
+	struct l4 k = {.proto = 58, .src = C16, .dst = WEB6, .type = type, .len = 16};
 
 	lab6_build(&lab.in, 1, &k);
 }
@@ -116,7 +116,7 @@ static void ndp(void)
 
 static void ipv6(void)
 {
-	struct l4 k = { .proto = 17, .src = C16, .dst = WEB6, .sp = 1, .dp = 2 };
+	struct l4 k = {.proto = 17, .src = C16, .dst = WEB6, .sp = 1, .dp = 2};
 
 	lab6_build(&lab.in, 3, &k);
 	run();
@@ -191,7 +191,8 @@ static void spoofed(void)
 
 static void from_uplink(const char *src)
 {
-	lab_send(&lab, (struct pk){ .port = UP, .src = src, .dst = OUR, .proto = 17, .sp = 1, .dp = 2 });
+	lab_send(&lab,
+		 (struct pk){.port = UP, .src = src, .dst = OUR, .proto = 17, .sp = 1, .dp = 2});
 }
 
 static void uplink_spoofed(void)
@@ -286,8 +287,14 @@ static void tcp_window(void)
 	struct pk k = syn;
 
 	lab_send(&lab, k);
-	lab_send(&lab, (struct pk){ .port = UP, .src = WEB, .dst = OUR, .proto = 6, .sp = 80, .dp = 5000,
-				    .flags = T_SYN | T_ACK, .ack = 1 });
+	lab_send(&lab, (struct pk){.port = UP,
+				   .src = WEB,
+				   .dst = OUR,
+				   .proto = 6,
+				   .sp = 80,
+				   .dp = 5000,
+				   .flags = T_SYN | T_ACK,
+				   .ack = 1});
 	k.flags = T_ACK;
 	k.seq = k.ack = 1;
 	lab_send(&lab, k);
@@ -299,7 +306,7 @@ static void tcp_window(void)
 
 static void udp_checksum(void)
 {
-	struct l4 k = { .proto = 17, .src = C16, .dst = WEB6, .sp = 1, .dp = 2 };
+	struct l4 k = {.proto = 17, .src = C16, .dst = WEB6, .sp = 1, .dp = 2};
 
 	lab6_build(&lab.in, 1, &k);
 	lab_put16(lab.in.f.header + 60, 0);
@@ -308,8 +315,13 @@ static void udp_checksum(void)
 
 static void icmp(uint8_t type, const void *data, size_t len)
 {
-	lab_build(&lab.in, &(struct pk){ .port = UP, .src = WEB, .dst = OUR, .proto = 1, .type = type,
-					 .data = data, .len = len });
+	lab_build(&lab.in, &(struct pk){.port = UP,
+					.src = WEB,
+					.dst = OUR,
+					.proto = 1,
+					.type = type,
+					.data = data,
+					.len = len});
 }
 
 static void icmp_type(void)
@@ -322,7 +334,7 @@ static void quote(void)
 {
 	uint8_t inner[64];
 
-	lab_ip4(inner, &(struct pk){ .src = OUR, .dst = WEB, .proto = 17, .sp = 5000, .dp = 80 });
+	lab_ip4(inner, &(struct pk){.src = OUR, .dst = WEB, .proto = 17, .sp = 5000, .dp = 80});
 	icmp(3, inner, 28);
 }
 
@@ -343,14 +355,15 @@ static void icmp_checksum(void)
 
 static void protocol(void)
 {
-	lab_send(&lab, (struct pk){ .port = 1, .src = C1, .dst = WEB, .proto = 47, .len = 8 });
+	lab_send(&lab, (struct pk){.port = 1, .src = C1, .dst = WEB, .proto = 47, .len = 8});
 	now();
-	lab_send(&lab, (struct pk){ .port = 2, .src = C2, .dst = WEB, .proto = 47, .len = 8 });
+	lab_send(&lab, (struct pk){.port = 2, .src = C2, .dst = WEB, .proto = 47, .len = 8});
 }
 
 static void no_policy(void)
 {
-	lab_send(&lab, (struct pk){ .port = 3, .src = C3, .dst = WEB, .proto = 17, .sp = 1, .dp = 2 });
+	lab_send(&lab,
+		 (struct pk){.port = 3, .src = C3, .dst = WEB, .proto = 17, .sp = 1, .dp = 2});
 }
 
 static void rejected(void)
@@ -361,7 +374,7 @@ static void rejected(void)
 
 static void dns_server(void)
 {
-	struct engine_dns map = { .virt = lab_to_addr("10.139.1.1") };
+	struct engine_dns map = {.virt = lab_to_addr("10.139.1.1")};
 	struct pk k = udp;
 
 	engine_set_dns(lab.e, &map, 1);
@@ -378,7 +391,7 @@ static void no_uplink(void)
 
 static void options(uint32_t max_flows)
 {
-	struct engine_source_options o = { .max_flows = max_flows };
+	struct engine_source_options o = {.max_flows = max_flows};
 	struct addr c1 = lab_to_addr(C1);
 
 	CHECK_INT(engine_source_options(lab.e, &c1, &o), 0);
@@ -388,7 +401,8 @@ static void flow_limit(void)
 {
 	options(1);
 	lab_send(&lab, udp);
-	lab_send(&lab, (struct pk){ .port = UP, .src = WEB, .dst = OUR, .proto = 17, .sp = 80, .dp = 5000 });
+	lab_send(&lab, (struct pk){
+			   .port = UP, .src = WEB, .dst = OUR, .proto = 17, .sp = 80, .dp = 5000});
 	now();
 	to("192.0.2.81");
 }
@@ -420,7 +434,8 @@ static void no_port(void)
 static int tx_says;
 static unsigned int offers;
 
-static size_t r_rx_burst(struct port *port, struct frame **frames, size_t n, struct copy_batch *batch)
+static size_t r_rx_burst(struct port *port, struct frame **frames, size_t n,
+			 struct copy_batch *batch)
 {
 	(void)batch;
 	if (port->id != 1 || offers == 0 || n == 0)
@@ -457,9 +472,13 @@ static bool r_rx_arm(struct port *port)
 	return false;
 }
 
-static const struct port_ops ops = { .rx_burst = r_rx_burst, .tx = r_tx, .tx_flush = r_nothing,
-				     .complete = r_complete, .rx_flush = r_nothing,
-				     .rx_arm = r_rx_arm, .free = r_nothing };
+static const struct port_ops ops = {.rx_burst = r_rx_burst,
+				    .tx = r_tx,
+				    .tx_flush = r_nothing,
+				    .complete = r_complete,
+				    .rx_flush = r_nothing,
+				    .rx_arm = r_rx_arm,
+				    .free = r_nothing};
 
 static void turns(enum drop_reason reason, int says)
 {
@@ -473,7 +492,7 @@ static void turns(enum drop_reason reason, int says)
 	if (copy_batch_new(&batch, NULL) || forward_new(&f, lab.e, batch))
 		abort();
 	for (int i = 0; i < 2; i++) {
-		ports[i] = (struct port){ .ops = &ops, .link = true, .ready = true, .fd = -1 };
+		ports[i] = (struct port){.ops = &ops, .link = true, .ready = true, .fd = -1};
 		CHECK_INT(forward_add(f, &ports[i]), 0);
 	}
 	tx_says = says;
@@ -498,50 +517,50 @@ static void tx_error(void)
 }
 
 static void (*const makers[DROP_REASON_MAX])(void) = {
-	[DROP_NONE] = none,
-	[DROP_COPY_FAILED] = copy_failed,
-	[DROP_NO_IFACE] = no_iface,
-	[DROP_SHORT_FRAME] = short_frame,
-	[DROP_ETHERTYPE] = ethertype,
-	[DROP_SOURCE_MAC] = source_mac,
-	[DROP_DEST_MAC] = dest_mac,
-	[DROP_ARP] = arp,
-	[DROP_NDP] = ndp,
-	[DROP_IPV6] = ipv6,
-	[DROP_IP_HEADER] = ip_header,
-	[DROP_IP_CHECKSUM] = ip_checksum,
-	[DROP_IP_OPTIONS] = ip_options,
-	[DROP_EXT_HEADER] = ext_header,
-	[DROP_MARTIAN] = martian,
-	[DROP_MULTICAST] = multicast,
-	[DROP_SPOOFED] = spoofed,
-	[DROP_UPLINK_SPOOFED] = uplink_spoofed,
-	[DROP_FRAGMENT] = fragment,
-	[DROP_FRAGMENT_LIMIT] = fragment_limit,
-	[DROP_FRAGMENT_TIMEOUT] = fragment_timeout,
-	[DROP_TTL] = ttl,
-	[DROP_TOO_BIG] = too_big,
-	[DROP_L4_HEADER] = l4_header,
-	[DROP_GSO] = gso,
-	[DROP_TCP_FLAGS] = tcp_flags,
-	[DROP_TCP_NO_FLOW] = tcp_no_flow,
-	[DROP_TCP_WINDOW] = tcp_window,
-	[DROP_UDP_CHECKSUM] = udp_checksum,
-	[DROP_ICMP_TYPE] = icmp_type,
-	[DROP_ICMP_NO_FLOW] = icmp_no_flow,
-	[DROP_ICMP_CHECKSUM] = icmp_checksum,
-	[DROP_PROTOCOL] = protocol,
-	[DROP_NO_POLICY] = no_policy,
-	[DROP_REJECTED] = rejected,
-	[DROP_INTER_CLIENT] = inter_client,
-	[DROP_INBOUND] = inbound,
-	[DROP_TO_FIREWALL] = to_firewall,
-	[DROP_DNS_SERVER] = dns_server,
-	[DROP_NO_UPLINK] = no_uplink,
-	[DROP_NO_PORT] = no_port,
-	[DROP_FLOW_LIMIT] = flow_limit,
-	[DROP_TX_FULL] = tx_full,
-	[DROP_TX_ERROR] = tx_error,
+    [DROP_NONE] = none,
+    [DROP_COPY_FAILED] = copy_failed,
+    [DROP_NO_IFACE] = no_iface,
+    [DROP_SHORT_FRAME] = short_frame,
+    [DROP_ETHERTYPE] = ethertype,
+    [DROP_SOURCE_MAC] = source_mac,
+    [DROP_DEST_MAC] = dest_mac,
+    [DROP_ARP] = arp,
+    [DROP_NDP] = ndp,
+    [DROP_IPV6] = ipv6,
+    [DROP_IP_HEADER] = ip_header,
+    [DROP_IP_CHECKSUM] = ip_checksum,
+    [DROP_IP_OPTIONS] = ip_options,
+    [DROP_EXT_HEADER] = ext_header,
+    [DROP_MARTIAN] = martian,
+    [DROP_MULTICAST] = multicast,
+    [DROP_SPOOFED] = spoofed,
+    [DROP_UPLINK_SPOOFED] = uplink_spoofed,
+    [DROP_FRAGMENT] = fragment,
+    [DROP_FRAGMENT_LIMIT] = fragment_limit,
+    [DROP_FRAGMENT_TIMEOUT] = fragment_timeout,
+    [DROP_TTL] = ttl,
+    [DROP_TOO_BIG] = too_big,
+    [DROP_L4_HEADER] = l4_header,
+    [DROP_GSO] = gso,
+    [DROP_TCP_FLAGS] = tcp_flags,
+    [DROP_TCP_NO_FLOW] = tcp_no_flow,
+    [DROP_TCP_WINDOW] = tcp_window,
+    [DROP_UDP_CHECKSUM] = udp_checksum,
+    [DROP_ICMP_TYPE] = icmp_type,
+    [DROP_ICMP_NO_FLOW] = icmp_no_flow,
+    [DROP_ICMP_CHECKSUM] = icmp_checksum,
+    [DROP_PROTOCOL] = protocol,
+    [DROP_NO_POLICY] = no_policy,
+    [DROP_REJECTED] = rejected,
+    [DROP_INTER_CLIENT] = inter_client,
+    [DROP_INBOUND] = inbound,
+    [DROP_TO_FIREWALL] = to_firewall,
+    [DROP_DNS_SERVER] = dns_server,
+    [DROP_NO_UPLINK] = no_uplink,
+    [DROP_NO_PORT] = no_port,
+    [DROP_FLOW_LIMIT] = flow_limit,
+    [DROP_TX_FULL] = tx_full,
+    [DROP_TX_ERROR] = tx_error,
 };
 
 int main(void)

@@ -25,7 +25,8 @@ static void nothing(void *arg)
 	(void)arg;
 }
 
-static void nothing_commit(void *arg, const char *source, const struct qubesdb_pair *pairs, size_t n)
+static void nothing_commit(void *arg, const char *source, const struct qubesdb_pair *pairs,
+			   size_t n)
 {
 	(void)arg;
 	(void)source;
@@ -47,8 +48,12 @@ static void nothing_log(void *arg, int level, const char *text)
 }
 
 static const struct qubesdb_events events = {
-	.synced = nothing,	.commit = nothing_commit, .gone = nothing_text,
-	.changed = nothing_text, .lost = nothing_text,	 .log = nothing_log,
+    .synced = nothing,
+    .commit = nothing_commit,
+    .gone = nothing_text,
+    .changed = nothing_text,
+    .lost = nothing_text,
+    .log = nothing_log,
 };
 
 /* From here to log_end(), what the daemon would say goes to logged[]. */
@@ -123,27 +128,47 @@ static void test_dns(void)
 		size_t n;
 		const char *virt[2], *real[2];
 	} table[] = {
-		{ "R4_dns_nothing", "", 0, { 0 }, { 0 } },
-		{ "R4_dns_all_four", V1 V2 R1 R2, 2, { "10.139.1.1", "10.139.1.2" },
-		  { "192.0.2.53", "192.0.2.54" } },
-		{ "R4_dns_one_real", V1 V2 R1, 2, { "10.139.1.1", "10.139.1.2" },
-		  { "192.0.2.53", "192.0.2.53" } },
-		{ "R4_dns_the_second_real", V1 V2 R2, 2, { "10.139.1.1", "10.139.1.2" },
-		  { "192.0.2.54", "192.0.2.54" } },
-		{ "R4_dns_no_real", V1 V2, 2, { "10.139.1.1", "10.139.1.2" }, { "none", "none" } },
-		{ "R4_dns_one_virtual", V1 R1 R2, 1, { "10.139.1.1" }, { "192.0.2.53" } },
-		{ "R4_dns_the_second_virtual", V2 R1 R2, 1, { "10.139.1.2" }, { "192.0.2.54" } },
-		{ "R4_dns_real_only", R1 R2, 0, { 0 }, { 0 } },
-		{ "R4_dns_malformed_real", V1 V2 "/qubes-primary-dns = 192.0.2.\n" R2, 2,
-		  { "10.139.1.1", "10.139.1.2" }, { "192.0.2.54", "192.0.2.54" } },
-		{ "R4_dns_malformed_virtual", "/qubes-netvm-primary-dns = x\n" R1, 0, { 0 }, { 0 } },
-		{ "R4_dns_of_the_other_family",
-		  "/qubes-netvm-primary-dns = fd09::1\n" V2 "/qubes-primary-dns = 2001:db8::53\n" R2, 1,
-		  { "10.139.1.2" }, { "192.0.2.54" } },
-		{ "R4_dns_with_prefix_length", "/qubes-netvm-primary-dns = 10.139.1.1/32\n" R1, 0,
-		  { 0 }, { 0 } },
-		{ "R4_dns_empty_value", "/qubes-netvm-primary-dns =\n" V2 R1, 1, { "10.139.1.2" },
-		  { "192.0.2.53" } },
+	    {"R4_dns_nothing", "", 0, {0}, {0}},
+	    {"R4_dns_all_four",
+	     V1 V2 R1 R2,
+	     2,
+	     {"10.139.1.1", "10.139.1.2"},
+	     {"192.0.2.53", "192.0.2.54"}},
+	    {"R4_dns_one_real",
+	     V1 V2 R1,
+	     2,
+	     {"10.139.1.1", "10.139.1.2"},
+	     {"192.0.2.53", "192.0.2.53"}},
+	    {"R4_dns_the_second_real",
+	     V1 V2 R2,
+	     2,
+	     {"10.139.1.1", "10.139.1.2"},
+	     {"192.0.2.54", "192.0.2.54"}},
+	    {"R4_dns_no_real", V1 V2, 2, {"10.139.1.1", "10.139.1.2"}, {"none", "none"}},
+	    {"R4_dns_one_virtual", V1 R1 R2, 1, {"10.139.1.1"}, {"192.0.2.53"}},
+	    {"R4_dns_the_second_virtual", V2 R1 R2, 1, {"10.139.1.2"}, {"192.0.2.54"}},
+	    {"R4_dns_real_only", R1 R2, 0, {0}, {0}},
+	    {"R4_dns_malformed_real",
+	     V1 V2 "/qubes-primary-dns = 192.0.2.\n" R2,
+	     2,
+	     {"10.139.1.1", "10.139.1.2"},
+	     {"192.0.2.54", "192.0.2.54"}},
+	    {"R4_dns_malformed_virtual", "/qubes-netvm-primary-dns = x\n" R1, 0, {0}, {0}},
+	    {"R4_dns_of_the_other_family",
+	     "/qubes-netvm-primary-dns = fd09::1\n" V2 "/qubes-primary-dns = 2001:db8::53\n" R2,
+	     1,
+	     {"10.139.1.2"},
+	     {"192.0.2.54"}},
+	    {"R4_dns_with_prefix_length",
+	     "/qubes-netvm-primary-dns = 10.139.1.1/32\n" R1,
+	     0,
+	     {0},
+	     {0}},
+	    {"R4_dns_empty_value",
+	     "/qubes-netvm-primary-dns =\n" V2 R1,
+	     1,
+	     {"10.139.1.2"},
+	     {"192.0.2.53"}},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -208,8 +233,8 @@ static void test_connected(void)
 	test_case("D7_connected_is_bounded");
 	n = (size_t)snprintf(text, sizeof(text), "/connected-ips =");
 	for (int i = 0; i < 380; i++)
-		n += (size_t)snprintf(text + n, sizeof(text) - n, " 9.%d.%d.%d", i / 100, i / 10 % 10,
-				      i % 10);
+		n += (size_t)snprintf(text + n, sizeof(text) - n, " 9.%d.%d.%d", i / 100,
+				      i / 10 % 10, i % 10);
 	n += (size_t)snprintf(text + n, sizeof(text) - n, "\n/connected-ips6 =");
 	for (int i = 0; i < 100; i++)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, " fd::%x", i);
@@ -232,14 +257,14 @@ static void test_eim(void)
 		const char *name, *value;
 		bool c1, c1_6, c2;
 	} table[] = {
-		{ "U4_option_absent", NULL, false, false, false },
-		{ "U4_option_empty", "", false, false, false },
-		{ "U4_option_all", "all", true, true, true },
-		{ "U4_option_one", C1, true, false, false },
-		{ "U4_option_both_families", C1 " " C16, true, true, false },
-		{ "U4_option_bad_words", "none " C2 " everybody", false, false, true },
-		{ "U4_option_all_is_a_word_alone", "all " C1, true, false, false },
-		{ "U4_option_no_prefix_of_an_address", "10.137.0.50", false, false, false },
+	    {"U4_option_absent", NULL, false, false, false},
+	    {"U4_option_empty", "", false, false, false},
+	    {"U4_option_all", "all", true, true, true},
+	    {"U4_option_one", C1, true, false, false},
+	    {"U4_option_both_families", C1 " " C16, true, true, false},
+	    {"U4_option_bad_words", "none " C2 " everybody", false, false, true},
+	    {"U4_option_all_is_a_word_alone", "all " C1, true, false, false},
+	    {"U4_option_no_prefix_of_an_address", "10.137.0.50", false, false, false},
 	};
 	static char text[4000];
 	size_t n;
@@ -249,7 +274,8 @@ static void test_eim(void)
 
 		test_case(table[i].name);
 		if (table[i].value)
-			snprintf(text, sizeof(text), "/vm-config/ringfence-eim = %s\n", table[i].value);
+			snprintf(text, sizeof(text), "/vm-config/ringfence-eim = %s\n",
+				 table[i].value);
 		read_text(table[i].value ? text : "");
 		CHECK_INT(settings_options(&s, &a).eim, table[i].c1);
 		CHECK_INT(settings_options(&s, &a6).eim, table[i].c1_6);
@@ -271,24 +297,25 @@ static void test_eim(void)
 
 static void test_visible(void)
 {
-#define IP "/mapped-ip/10.137.0.5/visible-ip = "
+#define IP	"/mapped-ip/10.137.0.5/visible-ip = "
 #define GATEWAY "/mapped-ip/10.137.0.5/visible-gateway = "
 	static const struct {
 		const char *name, *text, *visible, *gateway;
 	} table[] = {
-		{ "Q11_absent", "", "none", "10.137.0.2" },
-		{ "Q11_another_address", IP "192.168.0.9\n" GATEWAY "192.168.0.1\n", "192.168.0.9",
-		  "192.168.0.1" },
-		{ "Q11_the_real_one", IP "10.137.0.5\n" GATEWAY "10.137.0.2\n", "none", "10.137.0.2" },
-		{ "Q11_no_gateway", IP "192.168.0.9\n", "none", "10.137.0.2" },
-		{ "Q11_no_address", GATEWAY "192.168.0.1\n", "none", "10.137.0.2" },
-		{ "Q11_malformed_address", IP "192.168.0\n" GATEWAY "192.168.0.1\n", "none", "10.137.0.2" },
-		{ "Q11_malformed_gateway", IP "192.168.0.9\n" GATEWAY "gw\n", "none", "10.137.0.2" },
-		{ "Q11_of_the_other_family", IP "fd09::9\n" GATEWAY "fd09::1\n", "none", "10.137.0.2" },
-		{ "Q11_of_a_longer_address",
-		  "/mapped-ip/10.137.0.50/visible-ip = 192.168.0.9\n"
-		  "/mapped-ip/10.137.0.50/visible-gateway = 192.168.0.1\n",
-		  "none", "10.137.0.2" },
+	    {"Q11_absent", "", "none", "10.137.0.2"},
+	    {"Q11_another_address", IP "192.168.0.9\n" GATEWAY "192.168.0.1\n", "192.168.0.9",
+	     "192.168.0.1"},
+	    {"Q11_the_real_one", IP "10.137.0.5\n" GATEWAY "10.137.0.2\n", "none", "10.137.0.2"},
+	    {"Q11_no_gateway", IP "192.168.0.9\n", "none", "10.137.0.2"},
+	    {"Q11_no_address", GATEWAY "192.168.0.1\n", "none", "10.137.0.2"},
+	    {"Q11_malformed_address", IP "192.168.0\n" GATEWAY "192.168.0.1\n", "none",
+	     "10.137.0.2"},
+	    {"Q11_malformed_gateway", IP "192.168.0.9\n" GATEWAY "gw\n", "none", "10.137.0.2"},
+	    {"Q11_of_the_other_family", IP "fd09::9\n" GATEWAY "fd09::1\n", "none", "10.137.0.2"},
+	    {"Q11_of_a_longer_address",
+	     "/mapped-ip/10.137.0.50/visible-ip = 192.168.0.9\n"
+	     "/mapped-ip/10.137.0.50/visible-gateway = 192.168.0.1\n",
+	     "none", "10.137.0.2"},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -320,8 +347,12 @@ static const char *line_of(const struct engine_log *entry)
 
 static void test_format(void)
 {
-	struct engine_log e = { .src = lab_to_addr(C1), .dst = lab_to_addr(WEB), .proto = 6,
-				.dport = 443, .reason = DROP_REJECTED, .rule = 1 };
+	struct engine_log e = {.src = lab_to_addr(C1),
+			       .dst = lab_to_addr(WEB),
+			       .proto = 6,
+			       .dport = 443,
+			       .reason = DROP_REJECTED,
+			       .rule = 1};
 
 	test_case("R7_line_names_the_rule");
 	CHECK_STR(line_of(&e), "10.137.0.5 > 192.0.2.80 tcp 443: rejected by rule 0001");
@@ -329,7 +360,8 @@ static void test_format(void)
 	CHECK_STR(line_of(&e), "10.137.0.5 > 192.0.2.80 tcp 443: rejected by rule policy");
 	test_case("R7_line_when_the_policy_is_gone");
 	e.rule = 7;
-	CHECK_STR(line_of(&e), "10.137.0.5 > 192.0.2.80 tcp 443: rejected by rule a policy that is gone");
+	CHECK_STR(line_of(&e),
+		  "10.137.0.5 > 192.0.2.80 tcp 443: rejected by rule a policy that is gone");
 	e.rule = 0;
 	e.src = lab_to_addr("10.137.0.77");
 	CHECK(strstr(line_of(&e), "a policy that is gone") != NULL);
@@ -349,8 +381,8 @@ static void test_format(void)
 	CHECK_STR(line_of(&e), C16 " > " WEB6 " protocol 255: dropped: no-policy");
 	test_case("D3_line_says_how_many_more");
 	e.suppressed = UINT32_MAX;
-	CHECK_STR(line_of(&e),
-		  C16 " > " WEB6 " protocol 255: dropped: no-policy (4294967295 more since the last)");
+	CHECK_STR(line_of(&e), C16
+		  " > " WEB6 " protocol 255: dropped: no-policy (4294967295 more since the last)");
 	/* the longest there can be is not cut */
 	e.src = e.dst = lab_to_addr("2001:1db8:1111:2222:3333:4444:5555:6666");
 	e.reason = DROP_FRAGMENT_TIMEOUT;
@@ -359,7 +391,7 @@ static void test_format(void)
 
 static void test_drain(void)
 {
-	struct pk k = { .port = 1, .src = C1, .dst = WEB, .proto = 17, .sp = 5, .dp = 99 };
+	struct pk k = {.port = 1, .src = C1, .dst = WEB, .proto = 17, .sp = 5, .dp = 99};
 	size_t lines = 0;
 
 	test_case("R7_D3_refused_packets_are_told_once_a_second");
@@ -371,7 +403,8 @@ static void test_drain(void)
 	for (const char *p = logged; (p = strchr(p, '\n')) != NULL; p++)
 		lines++;
 	CHECK_INT(lines, 2);
-	CHECK(strstr(logged, "ringfenced: 10.137.0.5 > 192.0.2.80 udp 99: rejected by rule policy\n"));
+	CHECK(strstr(logged,
+		     "ringfenced: 10.137.0.5 > 192.0.2.80 udp 99: rejected by rule policy\n"));
 	lab.ms += 1000;
 	lab_send(&lab, k);
 	log_begin();
@@ -385,7 +418,7 @@ static void test_drain(void)
 
 	test_case("R7_quiet_sources_say_nothing");
 	{
-		struct engine_source_options o = { .quiet = true };
+		struct engine_source_options o = {.quiet = true};
 		struct addr c1 = lab_to_addr(C1);
 
 		CHECK_INT(engine_source_options(lab.e, &c1, &o), 0);
@@ -400,8 +433,8 @@ static void test_drain(void)
 
 int main(void)
 {
-	static const char *const rules[] = { "action=accept proto=tcp dstports=80-80",
-					     "action=drop dst4=192.0.2.80/32 proto=tcp", NULL };
+	static const char *const rules[] = {"action=accept proto=tcp dstports=80-80",
+					    "action=drop dst4=192.0.2.80/32 proto=tcp", NULL};
 	char log_file[] = "/tmp/test_settings_log.XXXXXX";
 	int fd = mkstemp(file);
 

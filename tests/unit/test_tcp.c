@@ -17,7 +17,7 @@
 #define P TCP_PSH
 
 #define OUT FLOW_OUT
-#define IN FLOW_IN
+#define IN  FLOW_IN
 
 /* The client's and the server's initial sequence numbers. */
 static uint32_t isn[2];
@@ -39,9 +39,11 @@ struct seg {
 
 static struct packet packet_of(const struct seg *s)
 {
-	struct packet p = { .proto = PROTO_TCP, .family = 4, .tcp_flags = s->flags,
-			    .tcp_len = (uint8_t)(TCP_LEN + options_len),
-			    .window = (uint16_t)s->window };
+	struct packet p = {.proto = PROTO_TCP,
+			   .family = 4,
+			   .tcp_flags = s->flags,
+			   .tcp_len = (uint8_t)(TCP_LEN + options_len),
+			   .window = (uint16_t)s->window};
 
 	p.seq = isn[s->dir] + (uint32_t)s->seq;
 	p.ack = s->flags & A ? isn[!s->dir] + (uint32_t)s->ack : 0;
@@ -58,7 +60,7 @@ static void options(const void *bytes, size_t len)
 /* The SYN makes the flow, as the engine does it. */
 static void begin(int64_t seq, uint32_t len, uint32_t window)
 {
-	struct seg syn = { OUT, S, seq, 0, len, window, DROP_NONE, FLOW_TCP_SYN };
+	struct seg syn = {OUT, S, seq, 0, len, window, DROP_NONE, FLOW_TCP_SYN};
 	struct packet p = packet_of(&syn);
 
 	memset(&flow, 0, sizeof(flow));
@@ -98,12 +100,12 @@ static void seg_at(int line, struct seg s)
 	test_fail(__FILE__, line, text);
 }
 
-#define SEG(...) seg_at(__LINE__, (struct seg){ __VA_ARGS__ })
-#define PASS DROP_NONE
-#define SENT DROP_NONE, FLOW_FREE
-#define LATE DROP_TCP_WINDOW, FLOW_FREE
+#define SEG(...) seg_at(__LINE__, (struct seg){__VA_ARGS__})
+#define PASS	 DROP_NONE
+#define SENT	 DROP_NONE, FLOW_FREE
+#define LATE	 DROP_TCP_WINDOW, FLOW_FREE
 
-static const uint8_t scale_7[] = { 3, 3, 7, 1 };
+static const uint8_t scale_7[] = {3, 3, 7, 1};
 
 /* SYN, SYN+ACK, ACK, with these windows; @c, @s: scale options or NULL. */
 static void handshake(const uint8_t *c, const uint8_t *s, uint32_t client_win, uint32_t server_win)
@@ -188,7 +190,7 @@ static void fast_open(void)
 
 	begin(0, 300, 1000);
 	SEG(IN, S | A, 0, 1, 0, 2000, PASS, FLOW_TCP_OPENING); /* not accepted */
-	SEG(OUT, A, 1, 1, 300, 1000, PASS, FLOW_TCP_OPEN);	/* so it is sent again */
+	SEG(OUT, A, 1, 1, 300, 1000, PASS, FLOW_TCP_OPEN);     /* so it is sent again */
 	SEG(IN, A, 1, 301, 1000, 2000, PASS, FLOW_TCP_OPEN);
 
 	/* without the cookie: the server begins before the handshake is over */
@@ -211,20 +213,20 @@ static void fast_open(void)
 static void windows(void)
 {
 	handshake(NULL, NULL, 1000, 2000);
-	SEG(OUT, A, 1, 1, 2000, 1000, PASS, FLOW_TCP_OPEN);	/* the whole window */
-	SEG(OUT, A, 2002, 1, 1, 1000, LATE);			/* I: beyond it */
-	SEG(OUT, A, 2001, 1, 1, 1000, PASS, FLOW_TCP_OPEN);	/* T5: a probe */
+	SEG(OUT, A, 1, 1, 2000, 1000, PASS, FLOW_TCP_OPEN); /* the whole window */
+	SEG(OUT, A, 2002, 1, 1, 1000, LATE);		    /* I: beyond it */
+	SEG(OUT, A, 2001, 1, 1, 1000, PASS, FLOW_TCP_OPEN); /* T5: a probe */
 	SEG(IN, A, 1, 2002, 1000, 2000, PASS, FLOW_TCP_OPEN);
 	SEG(IN, A, 1002, 2002, 1, 2000, LATE);
-	SEG(OUT, A, 1, 1001, 1000, 1000, PASS, FLOW_TCP_OPEN);	/* T5: retransmission */
-	SEG(OUT, A, 1, 1001, 1, 1000, PASS, FLOW_TCP_OPEN);	/* of one byte (T5) */
-	SEG(OUT, A, 2001, 1001, 0, 1000, PASS, FLOW_TCP_OPEN);	/* keep-alive: seq-1 */
-	SEG(OUT, A, 2001, 1001, 1, 1000, PASS, FLOW_TCP_OPEN);	/* with a byte */
+	SEG(OUT, A, 1, 1001, 1000, 1000, PASS, FLOW_TCP_OPEN); /* T5: retransmission */
+	SEG(OUT, A, 1, 1001, 1, 1000, PASS, FLOW_TCP_OPEN);    /* of one byte (T5) */
+	SEG(OUT, A, 2001, 1001, 0, 1000, PASS, FLOW_TCP_OPEN); /* keep-alive: seq-1 */
+	SEG(OUT, A, 2001, 1001, 1, 1000, PASS, FLOW_TCP_OPEN); /* with a byte */
 	SEG(IN, A, 1000, 2002, 0, 2000, PASS, FLOW_TCP_OPEN);
-	SEG(OUT, A, -100000, 1001, 100, 1000, LATE);		/* II: long gone */
-	SEG(OUT, A, 2002, 5001, 10, 1000, LATE);		/* III: never sent */
+	SEG(OUT, A, -100000, 1001, 100, 1000, LATE); /* II: long gone */
+	SEG(OUT, A, 2002, 5001, 10, 1000, LATE);     /* III: never sent */
 	SEG(OUT, A, 2002, 1002, 0, 1000, LATE);
-	SEG(OUT, A, 2002, -80000, 10, 1000, LATE);		/* IV */
+	SEG(OUT, A, 2002, -80000, 10, 1000, LATE); /* IV */
 	SEG(OUT, A, 2002, -60000, 10, 1000, PASS, FLOW_TCP_OPEN);
 	SEG(OUT, A | P, 2012, 1001, 10, 1000, PASS, FLOW_TCP_OPEN);
 	/* no data, wrong place: an answer to a half-open connection; it moves nothing */
@@ -237,8 +239,8 @@ static void zero_window(void)
 {
 	handshake(NULL, NULL, 1000, 2000);
 	SEG(OUT, A, 1, 1, 2000, 1000, SENT);
-	SEG(IN, A, 1, 2001, 0, 0, PASS, FLOW_TCP_OPEN); /* closed */
-	SEG(OUT, A, 2001, 1, 1, 1000, PASS, FLOW_TCP_OPEN);	 /* T5: the probe */
+	SEG(IN, A, 1, 2001, 0, 0, PASS, FLOW_TCP_OPEN);	    /* closed */
+	SEG(OUT, A, 2001, 1, 1, 1000, PASS, FLOW_TCP_OPEN); /* T5: the probe */
 	SEG(IN, A, 1, 2001, 0, 0, PASS, FLOW_TCP_OPEN);
 	SEG(OUT, A, 2003, 1, 100, 1000, LATE);
 	SEG(IN, A, 1, 2001, 0, 4000, PASS, FLOW_TCP_OPEN); /* open again */
@@ -274,9 +276,9 @@ static void scaling(void)
 	SEG(IN, A, 1001, 1, 1, 1000, SENT);
 	SEG(IN, A, 1003, 1, 1, 1000, LATE);
 	/* a scale beyond 14 counts as 14 (RFC 7323 2.3) */
-	options((uint8_t[]){ 3, 3, 200, 0 }, 4);
+	options((uint8_t[]){3, 3, 200, 0}, 4);
 	begin(0, 0, 65535);
-	options((uint8_t[]){ 1, 3, 3, 255 }, 4);
+	options((uint8_t[]){1, 3, 3, 255}, 4);
 	SEG(IN, S | A, 0, 1, 0, 65535, PASS, FLOW_TCP_OPENING);
 	CHECK_INT(flow.window[OUT].scale, 14);
 	CHECK_INT(flow.window[IN].scale, 14);
@@ -284,16 +286,16 @@ static void scaling(void)
 	SEG(IN, A, 65535LL << 14, 1, 1, 1, SENT);
 	SEG(IN, A, (65535LL << 14) + 10, 1, 1, 1, LATE);
 	/* options that make no sense hide what is behind them */
-	options((uint8_t[]){ 5, 0, 3, 3 }, 4);
+	options((uint8_t[]){5, 0, 3, 3}, 4);
 	begin(0, 0, 1000);
 	CHECK_INT(flow.window[OUT].flags, WINDOW_SEEN);
-	options((uint8_t[]){ 0, 3, 3, 7 }, 4);
+	options((uint8_t[]){0, 3, 3, 7}, 4);
 	begin(0, 0, 1000);
 	CHECK_INT(flow.window[OUT].flags, WINDOW_SEEN);
-	options((uint8_t[]){ 1, 1, 3, 4 }, 4);
+	options((uint8_t[]){1, 1, 3, 4}, 4);
 	begin(0, 0, 1000);
 	CHECK_INT(flow.window[OUT].flags, WINDOW_SEEN);
-	options((uint8_t[]){ 1, 1, 1, 3 }, 4);
+	options((uint8_t[]){1, 1, 1, 3}, 4);
 	begin(0, 0, 1000);
 	CHECK_INT(flow.window[OUT].flags, WINDOW_SEEN);
 }
@@ -301,7 +303,7 @@ static void scaling(void)
 /* A megabyte each way in window-sized steps, with a loss now and then. */
 static void stream(void)
 {
-	int64_t sent[2] = { 1, 1 };
+	int64_t sent[2] = {1, 1};
 
 	handshake(scale_7, scale_7, 60000, 60000);
 	for (int i = 0; i < 400; i++) {
@@ -330,20 +332,20 @@ static void resets(void)
 		enum drop_reason want;
 		enum flow_state state;
 	} table[] = {
-		{ IN, R, 501, PASS, FLOW_TCP_CLOSING }, /* exact */
-		{ IN, R | A, 501, PASS, FLOW_TCP_CLOSING },
-		{ IN, R, 502, PASS, FLOW_TCP_OPEN }, /* in the window */
-		{ IN, R, 1500, PASS, FLOW_TCP_OPEN },
-		{ IN, R, 1501, PASS, FLOW_TCP_OPEN },
-		{ IN, R, 1502, DROP_TCP_WINDOW, FLOW_TCP_OPEN }, /* beyond it */
-		{ IN, R, -100000, DROP_TCP_WINDOW, FLOW_TCP_OPEN },
-		{ IN, R, 0x7fffffff, DROP_TCP_WINDOW, FLOW_TCP_OPEN },
-		{ OUT, R, 301, PASS, FLOW_TCP_CLOSING },
-		/* what the server has acknowledged is what it expects next */
-		{ OUT, R, 201, PASS, FLOW_TCP_CLOSING },
-		{ OUT, R, 250, PASS, FLOW_TCP_OPEN },
-		{ OUT, R, 200, DROP_TCP_WINDOW, FLOW_TCP_OPEN }, /* before its window */
-		{ OUT, R, 2202, DROP_TCP_WINDOW, FLOW_TCP_OPEN },
+	    {IN, R, 501, PASS, FLOW_TCP_CLOSING}, /* exact */
+	    {IN, R | A, 501, PASS, FLOW_TCP_CLOSING},
+	    {IN, R, 502, PASS, FLOW_TCP_OPEN}, /* in the window */
+	    {IN, R, 1500, PASS, FLOW_TCP_OPEN},
+	    {IN, R, 1501, PASS, FLOW_TCP_OPEN},
+	    {IN, R, 1502, DROP_TCP_WINDOW, FLOW_TCP_OPEN}, /* beyond it */
+	    {IN, R, -100000, DROP_TCP_WINDOW, FLOW_TCP_OPEN},
+	    {IN, R, 0x7fffffff, DROP_TCP_WINDOW, FLOW_TCP_OPEN},
+	    {OUT, R, 301, PASS, FLOW_TCP_CLOSING},
+	    /* what the server has acknowledged is what it expects next */
+	    {OUT, R, 201, PASS, FLOW_TCP_CLOSING},
+	    {OUT, R, 250, PASS, FLOW_TCP_OPEN},
+	    {OUT, R, 200, DROP_TCP_WINDOW, FLOW_TCP_OPEN}, /* before its window */
+	    {OUT, R, 2202, DROP_TCP_WINDOW, FLOW_TCP_OPEN},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -351,8 +353,8 @@ static void resets(void)
 		SEG(OUT, A, 1, 1, 200, 1000, SENT);
 		SEG(IN, A, 1, 201, 500, 2000, SENT);
 		SEG(OUT, A, 201, 501, 100, 1000, SENT);
-		SEG(table[i].dir, table[i].flags, table[i].seq, table[i].dir == IN ? 301 : 501, 0, 0,
-		    table[i].want, table[i].state);
+		SEG(table[i].dir, table[i].flags, table[i].seq, table[i].dir == IN ? 301 : 501, 0,
+		    0, table[i].want, table[i].state);
 	}
 	/* RFC 5961 3.2: the challenge ACK, and the reset again with its number */
 	handshake(NULL, NULL, 1000, 2000);
@@ -411,7 +413,7 @@ static void closing(void)
 	SEG(IN, A, 1, 102, 500, 2000, PASS, FLOW_TCP_FIN_OUT);
 	SEG(OUT, A, 102, 501, 0, 1000, PASS, FLOW_TCP_FIN_OUT);
 	SEG(OUT, F | A, 1, 501, 100, 1000, PASS, FLOW_TCP_FIN_OUT); /* again */
-	SEG(IN, A, 501, 103, 500, 2000, LATE);	    /* a FIN is one number, not two */
+	SEG(IN, A, 501, 103, 500, 2000, LATE); /* a FIN is one number, not two */
 	SEG(IN, F | A, 501, 102, 0, 2000, PASS, FLOW_TCP_CLOSING);
 	SEG(OUT, A, 102, 502, 0, 1000, PASS, FLOW_TCP_CLOSING);
 	SEG(IN, F | A, 501, 102, 0, 2000, PASS, FLOW_TCP_CLOSING);
@@ -512,8 +514,8 @@ static void clamp(const char *name, const uint8_t opts[8], uint16_t old, uint16_
 {
 	test_case(name);
 	for (int partial = 0; partial < 2; partial++) {
-		struct frame f = { .header_len = 62, .csum = partial ? CSUM_PARTIAL : CSUM_NONE };
-		struct packet p = { .l4 = 34, .tcp_len = 28, .csum = 34 + TCP_CSUM };
+		struct frame f = {.header_len = 62, .csum = partial ? CSUM_PARTIAL : CSUM_NONE};
+		struct packet p = {.l4 = 34, .tcp_len = 28, .csum = 34 + TCP_CSUM};
 		uint8_t *tcp = f.header + 34, before[28];
 		size_t at = 0;
 
@@ -542,25 +544,26 @@ static void clamp(const char *name, const uint8_t opts[8], uint16_t old, uint16_
 
 static void test_clamp(void)
 {
-	clamp("T15_mss_at_an_even_offset", (uint8_t[]){ 2, 4, 0, 0, 1, 1, 4, 2 }, 1460, 1260, 1260);
-	clamp("T15_mss_at_an_odd_offset", (uint8_t[]){ 1, 2, 4, 0, 0, 1, 4, 2 }, 1460, 1260, 1260);
-	clamp("T15_mss_last", (uint8_t[]){ 1, 1, 4, 2, 2, 4, 0, 0 }, 9000, 1460, 1460);
-	clamp("T15_mss_behind_a_timestamp_that_is_not", (uint8_t[]){ 1, 8, 3, 1, 2, 4, 0, 0 }, 1460,
+	clamp("T15_mss_at_an_even_offset", (uint8_t[]){2, 4, 0, 0, 1, 1, 4, 2}, 1460, 1260, 1260);
+	clamp("T15_mss_at_an_odd_offset", (uint8_t[]){1, 2, 4, 0, 0, 1, 4, 2}, 1460, 1260, 1260);
+	clamp("T15_mss_last", (uint8_t[]){1, 1, 4, 2, 2, 4, 0, 0}, 9000, 1460, 1460);
+	clamp("T15_mss_behind_a_timestamp_that_is_not", (uint8_t[]){1, 8, 3, 1, 2, 4, 0, 0}, 1460,
 	      536, 536);
-	clamp("T15_mss_is_never_raised", (uint8_t[]){ 2, 4, 0, 0, 1, 1, 4, 2 }, 1000, 1260, 1000);
-	clamp("T15_mss_equal", (uint8_t[]){ 2, 4, 0, 0, 0, 0, 0, 0 }, 1260, 1260, 1260);
-	clamp("T15_mss_65535", (uint8_t[]){ 1, 2, 4, 0, 0, 0, 0, 0 }, 65535, 1, 1);
-	clamp("T15_no_mss", (uint8_t[]){ 1, 1, 4, 2, 1, 1, 1, 0 }, 0, 1260, 0);
-	clamp("T15_mss_behind_the_end", (uint8_t[]){ 1, 0, 2, 4, 0, 0, 0, 0 }, 1460, 1260, 1460);
-	clamp("T15_option_without_length", (uint8_t[]){ 8, 0, 2, 4, 0, 0, 0, 0 }, 1460, 1260, 1460);
-	clamp("T15_option_of_length_1", (uint8_t[]){ 8, 1, 2, 4, 0, 0, 0, 0 }, 1460, 1260, 1460);
-	clamp("T15_option_too_long", (uint8_t[]){ 8, 9, 2, 4, 0, 0, 0, 0 }, 1460, 1260, 1460);
-	clamp("T15_mss_of_length_3", (uint8_t[]){ 2, 3, 9, 1, 1, 1, 1, 1 }, 0, 1, 0);
-	clamp("T15_mss_cut_off", (uint8_t[]){ 1, 1, 1, 1, 1, 2, 4, 255 }, 0, 1, 0);
-	clamp("T15_kind_cut_off", (uint8_t[]){ 1, 1, 1, 1, 1, 1, 1, 2 }, 0, 1, 0);
+	clamp("T15_mss_is_never_raised", (uint8_t[]){2, 4, 0, 0, 1, 1, 4, 2}, 1000, 1260, 1000);
+	clamp("T15_mss_equal", (uint8_t[]){2, 4, 0, 0, 0, 0, 0, 0}, 1260, 1260, 1260);
+	clamp("T15_mss_65535", (uint8_t[]){1, 2, 4, 0, 0, 0, 0, 0}, 65535, 1, 1);
+	clamp("T15_no_mss", (uint8_t[]){1, 1, 4, 2, 1, 1, 1, 0}, 0, 1260, 0);
+	clamp("T15_mss_behind_the_end", (uint8_t[]){1, 0, 2, 4, 0, 0, 0, 0}, 1460, 1260, 1460);
+	clamp("T15_option_without_length", (uint8_t[]){8, 0, 2, 4, 0, 0, 0, 0}, 1460, 1260, 1460);
+	clamp("T15_option_of_length_1", (uint8_t[]){8, 1, 2, 4, 0, 0, 0, 0}, 1460, 1260, 1460);
+	clamp("T15_option_too_long", (uint8_t[]){8, 9, 2, 4, 0, 0, 0, 0}, 1460, 1260, 1460);
+	clamp("T15_mss_of_length_3", (uint8_t[]){2, 3, 9, 1, 1, 1, 1, 1}, 0, 1, 0);
+	clamp("T15_mss_cut_off", (uint8_t[]){1, 1, 1, 1, 1, 2, 4, 255}, 0, 1, 0);
+	clamp("T15_kind_cut_off", (uint8_t[]){1, 1, 1, 1, 1, 1, 1, 2}, 0, 1, 0);
 }
 
-/* --- the table of states ----------------------------------------------------------------------- */
+/* --- the table of states -----------------------------------------------------------------------
+ */
 
 static void test_classes(void)
 {
@@ -569,12 +572,12 @@ static void test_classes(void)
 		enum flow_timer timer;
 		enum flow_rank rank;
 	} table[] = {
-		{ FLOW_TCP_SYN, TIMER_TCP_OPENING, RANK_OPENING },
-		{ FLOW_TCP_OPENING, TIMER_TCP_OPENING, RANK_OPENING },
-		{ FLOW_TCP_OPEN, TIMER_TCP_OPEN, RANK_OPEN },
-		{ FLOW_TCP_FIN_OUT, TIMER_TCP_HALF, RANK_OPEN },
-		{ FLOW_TCP_FIN_IN, TIMER_TCP_HALF, RANK_OPEN },
-		{ FLOW_TCP_CLOSING, TIMER_TCP_CLOSING, RANK_CLOSING },
+	    {FLOW_TCP_SYN, TIMER_TCP_OPENING, RANK_OPENING},
+	    {FLOW_TCP_OPENING, TIMER_TCP_OPENING, RANK_OPENING},
+	    {FLOW_TCP_OPEN, TIMER_TCP_OPEN, RANK_OPEN},
+	    {FLOW_TCP_FIN_OUT, TIMER_TCP_HALF, RANK_OPEN},
+	    {FLOW_TCP_FIN_IN, TIMER_TCP_HALF, RANK_OPEN},
+	    {FLOW_TCP_CLOSING, TIMER_TCP_CLOSING, RANK_CLOSING},
 	};
 
 	test_case("T13_timer_and_rank_of_each_state");
@@ -593,22 +596,22 @@ int main(void)
 		const char *name;
 		void (*run)(void);
 	} tests[] = {
-		{ "T1_T9_T16_opening", opening },
-		{ "T2_T16_simultaneous_open", simultaneous },
-		{ "T15_T16_fast_open", fast_open },
-		{ "T5_T6_T16_windows", windows },
-		{ "T5_T16_zero_window", zero_window },
-		{ "T4_T16_scaling", scaling },
-		{ "T5_T16_stream", stream },
-		{ "T7_T16_resets", resets },
-		{ "T8_T16_syn_in_established", syn_in_open },
-		{ "T10_T16_closing", closing },
-		{ "T11_T16_reopening", reopening },
-		{ "I3_T16_quotes", quotes },
+	    {"T1_T9_T16_opening", opening},
+	    {"T2_T16_simultaneous_open", simultaneous},
+	    {"T15_T16_fast_open", fast_open},
+	    {"T5_T6_T16_windows", windows},
+	    {"T5_T16_zero_window", zero_window},
+	    {"T4_T16_scaling", scaling},
+	    {"T5_T16_stream", stream},
+	    {"T7_T16_resets", resets},
+	    {"T8_T16_syn_in_established", syn_in_open},
+	    {"T10_T16_closing", closing},
+	    {"T11_T16_reopening", reopening},
+	    {"I3_T16_quotes", quotes},
 	};
-	static const uint32_t numbers[] = { 1000,	0,	    0xffffffff, 0xfffffffe,
-					    0xfffffff0, 0xfffff000, 0xfffe0000, 0x7fffffff,
-					    0x80000000, 0x7fff0000 };
+	static const uint32_t numbers[] = {1000,       0,	   0xffffffff, 0xfffffffe,
+					   0xfffffff0, 0xfffff000, 0xfffe0000, 0x7fffffff,
+					   0x80000000, 0x7fff0000};
 
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
 		test_case(tests[i].name);
