@@ -443,6 +443,19 @@ OPTIONS = struct.pack("!BB", UDP_P, 0) + b"\x01\x04\0\0\0\0"  # destination opti
 
 
 @case6
+def i9_reject_of_an_atomic_fragment(rig):
+    """The answer quotes what was sent, the fragment header included (I8)"""
+    data = upper(rig.c2.ip, FAR, UDP(sport=3006, dport=81) / b"atomic")
+    sent = piece(rig.c2.ip, FAR, 606, 0, data, False, UDP_P)
+    rig.c2.send(sent)
+    got = [p for p in rig.c2.arrived(QUIET) if p.dst == rig.c2.ip]
+    want("answers", len(got), 1)
+    body = parts(got[0])[4]
+    want("type and code", tuple(body[:2]), (1, 1))
+    want("the packet quoted", body[8:], bytes(sent))
+
+
+@case6
 def f9_chain_not_in_first(rig):
     """The upper header is in the second piece"""
     _, data = rig.udp(800)
