@@ -25,22 +25,33 @@ scapy() {
 	complain "scapy_$script.py did not get to its end"
 }
 
-# The hosts that the scripts are: routed nowhere, so that no kernel answers
+# The hosts that the scripts are: routed nowhere, so that no kernel answers, neither
+# theirs nor, with an error to them, a client's. No other scenario has these addresses.
 script_hosts() {
-	up ip route replace blackhole 203.0.113.0/24
-	up ip route replace blackhole 2001:db8:dead::/48
+	local n
+	for n in up c1 c2; do
+		ns $n ip route replace blackhole 203.0.113.0/24
+		ns $n ip route replace blackhole 2001:db8:dead::/48
+	done
 }
 
 fragments() { # F1-F17, U10
-	script_hosts
 	frules 2 "action=accept proto=tcp dstports=80-80"
 	db_write
 	daemon_start --timeout fragment-ipv4=1 --timeout fragment-ipv6=1
+	script_hosts
 	scapy fragments "$F"
 	above "counted" "$(drops fragment)" 0
 	RIG_DIRTY=1
 }
 both F1_to_F17_scapy fragments
+
+errors() { # I1-I10, P1-P12, Q1, U11: quoted errors, headers that no kernel sends
+	script_hosts
+	scapy errors "$F"
+	is "the honest rest" "$(c1 "$PEER" probe tcp "$S" 80)" "ok *"
+}
+both I2_I3_P7_scapy errors
 
 large_pings() { # F1, I1: kernels at both ends
 	local size
