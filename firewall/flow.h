@@ -64,7 +64,7 @@ struct flow_link {
 /* struct flow_window flags */
 #define WINDOW_SEEN 0x01  /* the fields hold something */
 #define WINDOW_SCALE 0x02 /* the SYN had a window scale option */
-#define WINDOW_ACK 0x04	  /* ack is set */
+#define WINDOW_ACK 0x04	  /* ack is what its name says; before that, see tcp.c */
 #define WINDOW_RESET 0x08 /* an effective RST came from here */
 
 /** What one side of a TCP connection has sent; see tcp.c. */

@@ -165,7 +165,7 @@ static void window_begin(struct flow_window *w, const struct packet *p, const ui
 	*w = (struct flow_window){ .flags = WINDOW_SEEN };
 	w->end = p->seq + 1 + (uint32_t)(p->l4_len - p->tcp_len); /* T15 */
 	w->max_end = w->end;
-	w->ack = p->seq + 1; /* until it acknowledges something: where it began */
+	w->ack = p->seq + 1; /* where it began, until there is more to say */
 	w->max_win = p->window ? p->window : 1;
 	if (at) {
 		w->flags |= WINDOW_SCALE;
@@ -201,6 +201,7 @@ static void window_answer(struct flow *flow, const struct packet *p, const uint8
 	struct flow_window *out = &flow->window[FLOW_OUT], *in = &flow->window[FLOW_IN];
 
 	window_begin(in, p, tcp);
+	out->ack = p->seq + 1; /* what it has to acknowledge first */
 	in->max_end = p->seq + 1 + out->max_win;
 	if (seq_after(in->end, in->max_end))
 		in->max_end = in->end;
@@ -347,6 +348,13 @@ static bool reopens(struct flow *flow, const struct packet *p, const uint8_t *tc
 	return true;
 }
 
+/* T1: the client has still to acknowledge the other side's SYN, and this does not. */
+static inline bool before_syn(const struct flow_window *s, const struct packet *p,
+			      enum flow_dir dir)
+{
+	return dir == FLOW_OUT && !(s->flags & WINDOW_ACK) && seq_after(s->ack, p->ack);
+}
+
 enum drop_reason tcp_track(struct flow *flow, const struct packet *p, const uint8_t *tcp,
 			   enum flow_dir dir, enum flow_state *next)
 {
@@ -369,15 +377,11 @@ enum drop_reason tcp_track(struct flow *flow, const struct packet *p, const uint
 		moves = *next == FLOW_TCP_SYN && reopens(flow, p, tcp); /* T8, T9 */
 	else if ((p->tcp_flags & TCP_ACK) && !ack_ok(s, r, p->ack))
 		reason = DROP_TCP_WINDOW; /* T6 */
-	else if (seq_ok(s, r, p->seq, p->seq + len))
+	else if (seq_ok(s, r, p->seq, p->seq + len) && !before_syn(s, p, dir))
 		window_move(s, r, p, p->seq + len);
 	else if (len > 0)
 		reason = DROP_TCP_WINDOW; /* T6 */
 	else
-		moves = false;
-	/* T1: the handshake is complete when the client has acknowledged the SYN */
-	if (state == FLOW_TCP_OPENING && dir == FLOW_OUT && event != EV_RST &&
-	    seq_after(r->end, p->ack))
 		moves = false;
 	if (!moves || reason != DROP_NONE)
 		*next = state;
