@@ -40,12 +40,27 @@ appliance_boots()
 	}
 }
 
-appliance_ping() { guest app1 "ping -c 3 -i 0.2 -W 3 10.137.0.1" 20; }
+appliance_ping()
+{
+	guest app1 "ping -c 3 -i 0.2 -W 3 10.137.0.1" 20 &&
+		guest app1 "ping -c 3 -i 0.2 -W 3 fd09:24ef:4179::a89:1" 20
+}
+
+# Bulk data and a datagram of many fragments, over both families
+appliance_traffic()
+{
+	local net
+
+	for net in 10.137.0.1 fd09:24ef:4179::a89:1; do
+		guest app1 "peer put $net 9000 8000000 && peer get $net 9001 8000000" 60 &&
+			guest app1 "peer udp $net 7000 size=32768" 15 || return 1
+	done
+}
 
 appliance_serves()
 {
 	config_app 1
-	rules 1 action=accept && start app1 && appliance_ping
+	rules 1 action=accept && start app1 && appliance_ping && appliance_traffic
 }
 
 # The kernel's OOM killer takes the only process that is not init.

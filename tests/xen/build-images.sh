@@ -172,13 +172,14 @@ guest_image()
 	put "$root" "$xenbin/xl" /bin/xl
 	put_cmd "$root" xenstore-read xenstore-write xenstore-ls
 	put_built "$root" peer
+	put_built "$root" rawfrag
 	mkdir -p "$root/etc/xen/scripts" "$root/var/log/xen"
 	cp /etc/xen/xl.conf "$root/etc/xen/"
 	install -m 755 "$here/vif-lab.sh" "$root/etc/xen/scripts/vif-lab"
 	install -m 755 "$here/guest-init.sh" "$root/init"
 	install -m 644 "$here/stock.nft" "$root/lab/stock.nft"
 	put_modules "$root" app xen-netfront
-	put_modules "$root" net xen-evtchn xen-gntdev xen-privcmd xenfs xen-netback
+	put_modules "$root" net xen-evtchn xen-gntdev xen-privcmd xenfs xen-netback veth
 	put_modules "$root" stock xen-evtchn xen-gntdev xen-privcmd xenfs xen-netback xen-netfront \
 		nf_tables nf_conntrack nft_ct nft_chain_nat nft_masq nft_reject_ipv4 nf_nat \
 		nf_conntrack_netlink
@@ -217,6 +218,7 @@ dom0_image()
 	put_modules "$root" dom0 xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs
 	install -m 755 "$here/dom0-init.sh" "$root/init"
 	install -m 644 "$here/dom0-lib.sh" "$root/lab/lib.sh"
+	install -m 644 "$here/packets.sh" "$root/lab/packets.sh"
 	for name in qubesdb-server qubesdb-cmd qvm-firewall; do
 		put_built "$root" "$name"
 	done

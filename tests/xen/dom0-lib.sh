@@ -80,9 +80,33 @@ vif_of()
 	echo "backend=$1,ip=$2,mac=$3,script=vif-lab"
 }
 
+# Addresses as Qubes gives them; app3 has no IPv6.
+FW_IPS='10.137.0.4 fd09:24ef:4179::a89:4'
 app_ip() { echo "10.137.0.$((4 + $1))"; }
+app_ip6() { [ "$1" = 3 ] || printf 'fd09:24ef:4179::a89:%x' $((4 + $1)); }
 app_mac() { printf '00:16:3e:5e:6c:%02x' $((1 + $1)); }
-app_vif() { vif_of fw "$(app_ip "$1")" "$(app_mac "$1")"; }
+app_vif() { vif_of fw "$(app_ip "$1")$(app_ip6 "$1" | sed 's/^/ /')" "$(app_mac "$1")"; }
+
+# app_at N FAMILY: its address of that family
+app_at()
+{
+	case $2 in 6) app_ip6 "$1" ;; *) app_ip "$1" ;; esac
+}
+
+# vif_attach NAME VIF: a vif (of vif_of) for a running domain
+vif_attach()
+{
+	local name=$1
+
+	(
+		IFS=,
+		# shellcheck disable=SC2086 # at the commas: one word is "IPv4 IPv6"
+		set -- $2
+		xl network-attach "$name" "$@"
+	)
+}
+
+fw_vif() { vif_of net "$FW_IPS" 00:16:3e:5e:6c:00; }
 
 config_net() { write_config net net 256 '' ''; }
 
@@ -92,11 +116,14 @@ config_fw()
 	local role=fw
 
 	[ "$FW_VARIANT" = stock ] && role=stock
-	write_config fw $role 192 "\"$(vif_of net 10.137.0.4 00:16:3e:5e:6c:00)\"" \
+	write_config fw $role 192 "\"$(fw_vif)\"" \
 		"ip=10.137.0.4 gw=10.137.0.1 $1"
 }
 
-# config_app N [EXTRA [no-vif]]: the even ones use ARP.
+# What the guest believes: app3 gives itself an address that nobody gave to it.
+guest_ip6() { printf 'fd09:24ef:4179::a89:%x' $((4 + $1)); }
+
+# config_app N [EXTRA [no-vif]]: the even ones use ARP and neighbour discovery.
 config_app()
 {
 	local neigh=static vif
@@ -104,7 +131,8 @@ config_app()
 	[ $(($1 % 2)) = 0 ] && neigh=arp
 	vif="\"$(app_vif "$1")\""
 	[ "${3:-}" = no-vif ] && vif=''
-	write_config "app$1" app 160 "$vif" "ip=$(app_ip "$1") gw=10.137.0.4 neigh=$neigh ${2:-}"
+	write_config "app$1" app 160 "$vif" "ip=$(app_ip "$1") gw=10.137.0.4 neigh=$neigh \
+ip6=$(guest_ip6 "$1") gw6=${FW_IPS#* } ${2:-}"
 }
 
 # start NAME: create it from its configuration and wait for its agent.
@@ -195,19 +223,23 @@ write_qubesdb()
 	/qubes-ip = 10.137.0.4
 	/qubes-netmask = 255.255.255.255
 	/qubes-gateway = 10.137.0.1
+	/qubes-ip6 = ${FW_IPS#* }
+	/qubes-gateway6 = fd09:24ef:4179::a89:1
 	/qubes-primary-dns = 10.139.1.1
 	/qubes-secondary-dns = 10.139.1.2
 	/qubes-netvm-network = 10.137.0.4
 	/qubes-netvm-gateway = 10.137.0.4
 	/qubes-netvm-netmask = 255.255.255.255
+	/qubes-netvm-gateway6 = ${FW_IPS#* }
 	/qubes-netvm-primary-dns = 10.139.1.1
 	/qubes-netvm-secondary-dns = 10.139.1.2
 	/connected-ips = 10.137.0.5 10.137.0.6 10.137.0.7
+	/connected-ips6 = $(app_ip6 1) $(app_ip6 2)
 	END
 	mkdir -p "$QVM_STATE"
 	: >"$QVM_TABLE"
 	for n in 1 2 3; do
-		echo "app$n $(app_ip $n) - $QDB" >>"$QVM_TABLE"
+		echo "app$n $(app_ip $n) $(app_ip6 $n | grep . || echo -) $QDB" >>"$QVM_TABLE"
 	done
 }
 
@@ -222,21 +254,31 @@ qubesdb_start()
 }
 
 qdb() { qubesdb-cmd -s "$QDB" "$@"; }
-handled() { qdb read "/qubes-firewall-handled/$(app_ip "$1")" 2>/dev/null || echo 0; }
+# handled N [FAMILY]: the counter of its commits
+handled() { qdb read "/qubes-firewall-handled/$(app_at "$1" "${2:-4}")" 2>/dev/null || echo 0; }
 
-# rules N RULE...: replace the rules of app N and wait until they are in force.
+# rules N RULE...: replace the rules of app N and wait until they are in force, for
+# both of its addresses.
 rules()
 {
-	local n=$1 before rule
+	local n=$1 before before6 rule ip6
 
 	shift
 	before=$(handled "$n")
+	before6=$(handled "$n" 6)
+	ip6=$(app_ip6 "$n")
 	for rule; do echo "$rule"; done >/run/lab/rules.txt
 	qvm-firewall "app$n" load /run/lab/rules.txt || return 1
-	qdb differs "/qubes-firewall-handled/$(app_ip "$n")" "$before" 3 >/dev/null || {
-		echo "the commit for app$n was not handled within 3 s"
-		return 1
-	}
+	in_force "$(app_ip "$n")" "$before" || return 1
+	[ -z "$ip6" ] || in_force "$ip6" "$before6"
+}
+
+# in_force ADDRESS BEFORE: its counter has gone on
+in_force()
+{
+	qdb differs "/qubes-firewall-handled/$1" "$2" 3 >/dev/null && return 0
+	echo "the commit for $1 was not handled within 3 s"
+	return 1
 }
 
 # --- ringfenced -------------------------------------------------------------------

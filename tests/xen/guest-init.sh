@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # init of every guest of the Xen lab. The kernel command line says what it is:
 #
-#   role=app    a qube: ip=, gw=, neigh=static|arp (Qubes installs a permanent
-#               neighbour for the gateway; Windows and others do ARP)
+#   role=app    a qube: ip=, gw=, ip6=, gw6=, neigh=static|arp (Qubes installs a
+#               permanent neighbour for each gateway; Windows and others do ARP
+#               and neighbour discovery)
 #   role=net    the upstream: kernel netback, servers, the "internet" on lo
 #   role=stock  a firewall of kernel netback, netfront and nftables: ip=, gw=
 #   role=fw     ringfenced; start=no leaves starting it to the scenario
@@ -19,11 +20,11 @@ mount -t devpts devpts /dev/pts
 exec </dev/hvc0 >/dev/hvc0 2>&1
 stty raw -echo
 
-role='' ip='' gw='' neigh=static start=yes
+role='' ip='' gw='' ip6='' gw6='' neigh=static start=yes
 read -r words </proc/cmdline
 for word in $words; do
 	case $word in
-	role=* | ip=* | gw=* | neigh=* | start=*) eval "${word%%=*}='${word#*=}'" ;;
+	role=* | ip=* | gw=* | ip6=* | gw6=* | neigh=* | start=*) eval "${word%%=*}='${word#*=}'" ;;
 	esac
 done
 
@@ -40,6 +41,8 @@ cat >/run/env <<END
 role=$role
 ip=$ip
 gw=$gw
+ip6=$ip6
+gw6=$gw6
 neigh=$neigh
 END
 
@@ -62,6 +65,15 @@ if [ "$neigh" = static ]; then
 fi
 ip route replace "$gw" dev "$INTERFACE" scope link
 ip route replace default via "$gw" dev "$INTERFACE"
+[ -n "$ip6" ] || exit 0
+dad=
+if [ "$neigh" = static ]; then
+	dad=nodad
+	ip neigh replace "$gw6" lladdr fe:ff:ff:ff:ff:ff dev "$INTERFACE" nud permanent
+fi
+ip addr add "$ip6/128" dev "$INTERFACE" $dad
+ip -6 route replace "$gw6/128" dev "$INTERFACE"
+ip -6 route replace default via "$gw6" dev "$INTERFACE"
 END
 chmod 755 /bin/hotplug
 
@@ -81,7 +93,30 @@ serve_vifs()
 	mkdir -p /proc/xen /var/log/xen
 	mount -t xenfs xenfs /proc/xen
 	echo 1 >/proc/sys/net/ipv4/ip_forward
+	[ "$role" = stock ] || echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
 	xl devd -F >/run/devd.log 2>&1 &
+}
+
+# A hop further, in a namespace: what lies behind a path with a smaller MTU, which
+# the host there does not know when it says how large segments may be.
+far_host()
+{
+	ip netns add far
+	ip link add far0 type veth peer name eth0 netns far
+	ip addr add 10.99.0.1/30 dev far0
+	ip addr add fd99::1/64 dev far0 nodad
+	ip link set far0 up
+	ip route add 203.0.113.0/24 via 10.99.0.2 mtu lock 1400
+	ip -n far addr add 10.99.0.2/30 dev eth0
+	ip -n far addr add fd99::2/64 dev eth0 nodad
+	ip -n far addr add 203.0.113.1/32 dev lo
+	ip -n far addr add 2001:db8:cb::1/128 dev lo nodad
+	ip -n far link set lo up
+	ip -n far link set eth0 up
+	ip -n far route add default via 10.99.0.1
+	ip -n far -6 route add default via fd99::1
+	ip -6 route add 2001:db8:cb::/64 via fd99::2 mtu lock 1400
+	ip netns exec far peer serve >/run/far.log 2>&1 &
 }
 
 case $role in
@@ -93,7 +128,11 @@ net)
 	for addr in 10.139.1.1 10.139.1.2 192.0.2.1 192.0.2.2 198.51.100.1; do
 		ip addr add "$addr/32" dev lo
 	done
+	for addr in 2001:db8:64::1 2001:db8:65::1; do
+		ip addr add "$addr/128" dev lo nodad
+	done
 	serve_vifs
+	far_host
 	peer serve >/run/peer.log 2>&1 &
 	for port in 5201 5202; do
 		iperf3 -s -p $port >/dev/null 2>&1 &

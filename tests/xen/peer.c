@@ -1,13 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * peer: the traffic of the Xen lab's scenarios, both ends in one program.
+ * peer: the traffic of the Xen lab's scenarios, both ends in one program, over
+ * IPv4 and IPv6 alike.
  *
  *   peer serve                       echo servers, a sink and a source, until killed
- *   peer tcp HOST PORT [MS]          connect, one echo; says how it ended
- *   peer udp HOST PORT [MS]          one datagram and its echo
+ *   peer tcp HOST PORT [OPTION...]   connect, one echo; says how it ended
+ *   peer udp HOST PORT [OPTION...]   one datagram and its echo, compared byte by byte
+ *        ms=N      wait so long (5000)
+ *        size=N    bytes to send (16)
+ *        ttl=N     hop limit
+ *        df        never fragment, whatever the kernel knows about the path
  *   peer put|get HOST PORT BYTES     bulk data; both ends' checksums are compared
  *   peer stream tcp|udp HOST PORT INTERVAL_MS SECONDS
  *                                    numbered records and their echoes
+ *
+ * tcp and udp print: result, the ICMP error that was seen (type, code as icmp, mtu;
+ * -1: none), what the client's kernel told the socket, and the time it took.
  *
  * Each client prints one line of key=value and exits 0 only when the exchange
  * was complete. The wall clock of all domains comes from the hypervisor, so
@@ -17,25 +25,18 @@
  * lost, repeated, moved or altered part changes the receiver's checksum, which
  * depends on the order of the words.
  */
-#include <arpa/inet.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "tests/xen/peer_net.h"
 
 #define BLOCK_WORDS 8192u
 #define SINK_PORT   9000
 #define SOURCE_PORT 9001
+#define UDP_MAX     65507u /* of payload, over IPv4 */
 
 static const uint16_t tcp_ports[] = { 22, 25, 53, 80, 443, 7000, 7001, 8080, SINK_PORT,
 				      SOURCE_PORT };
@@ -43,14 +44,6 @@ static const uint16_t udp_ports[] = { 53, 123, 7000, 7001 };
 
 #define TCP_N (sizeof(tcp_ports) / sizeof(tcp_ports[0]))
 #define UDP_N (sizeof(udp_ports) / sizeof(udp_ports[0]))
-
-static uint64_t now_ms(clockid_t clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 static void sleep_ms(unsigned int ms)
 {
@@ -185,13 +178,14 @@ static void serve_source(int fd)
 		write_all(fd, &sum, sizeof(sum));
 }
 
+/* One socket for both families: IPv4 comes as mapped addresses. */
 static int listen_on(int type, uint16_t port)
 {
-	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons(port) };
-	int one = 1, fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+	struct sockaddr_in6 any = { .sin6_family = AF_INET6, .sin6_port = htons(port) };
+	int one = 1, fd = socket(AF_INET6, type | SOCK_CLOEXEC, 0);
 
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
-	    bind(fd, (struct sockaddr *)&sin, sizeof(sin)) != 0 ||
+	    bind(fd, (struct sockaddr *)&any, sizeof(any)) != 0 ||
 	    (type == SOCK_STREAM && listen(fd, 64) != 0)) {
 		fprintf(stderr, "peer: port %u: %s\n", port, strerror(errno));
 		exit(1);
@@ -199,11 +193,13 @@ static int listen_on(int type, uint16_t port)
 	return fd;
 }
 
-/* The answer has to leave from the address that was asked: IP_PKTINFO does it. */
+/* The answer has to leave from the address that was asked: the packet info, given
+ * back as it came but for the interface, does it. */
 static void udp_echo(int fd)
 {
-	char buf[2048], control[CMSG_SPACE(sizeof(struct in_pktinfo))];
-	struct sockaddr_in from;
+	static char buf[UDP_MAX];
+	char control[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+	struct sockaddr_in6 from;
 	struct iovec iov = { .iov_base = buf, .iov_len = sizeof(buf) };
 	struct msghdr msg = { .msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &iov,
 			      .msg_iovlen = 1, .msg_control = control,
@@ -214,13 +210,12 @@ static void udp_echo(int fd)
 	if (n < 0)
 		return;
 	for (c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c)) {
-		struct in_pktinfo info;
+		struct in6_pktinfo info;
 
-		if (c->cmsg_level != IPPROTO_IP || c->cmsg_type != IP_PKTINFO)
+		if (c->cmsg_level != IPPROTO_IPV6 || c->cmsg_type != IPV6_PKTINFO)
 			continue;
 		memcpy(&info, CMSG_DATA(c), sizeof(info));
-		info.ipi_spec_dst = info.ipi_addr;
-		info.ipi_ifindex = 0;
+		info.ipi6_ifindex = 0;
 		memcpy(CMSG_DATA(c), &info, sizeof(info));
 	}
 	iov.iov_len = (size_t)n;
@@ -260,7 +255,8 @@ static int serve(void)
 	for (i = 0; i < UDP_N; i++) {
 		p[TCP_N + i] = (struct pollfd){ .fd = listen_on(SOCK_DGRAM, udp_ports[i]),
 						.events = POLLIN };
-		setsockopt(p[TCP_N + i].fd, IPPROTO_IP, IP_PKTINFO, &one, sizeof(one));
+		setsockopt(p[TCP_N + i].fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &one,
+			   sizeof(one));
 	}
 	for (;;) {
 		if (poll(p, TCP_N + UDP_N, -1) < 0 && errno != EINTR)
@@ -284,6 +280,7 @@ static const char *outcome(int err)
 	switch (err) {
 	case 0: return "ok";
 	case EHOSTUNREACH: /* ICMP type 3 code 13, and 10 */
+	case EACCES: /* ICMPv6 type 1 code 1 */
 	case ENETUNREACH: return "prohibited";
 	case ECONNREFUSED: return "refused";
 	case ECONNRESET: return "reset";
@@ -293,32 +290,18 @@ static const char *outcome(int err)
 	}
 }
 
-static int parse_addr(const char *host, const char *port, struct sockaddr_in *sin)
-{
-	char *end;
-	unsigned long n = strtoul(port, &end, 10);
-
-	*sin = (struct sockaddr_in){ .sin_family = AF_INET };
-	if (*end || n == 0 || n > 65535 || inet_pton(AF_INET, host, &sin->sin_addr) != 1) {
-		fprintf(stderr, "peer: bad address %s port %s\n", host, port);
-		return -EINVAL;
-	}
-	sin->sin_port = htons((uint16_t)n);
-	return 0;
-}
-
 /* Connect within ms; 0 or the errno that ended it. The socket stays blocking. */
-static int open_conn(int type, const struct sockaddr_in *sin, unsigned int ms, int *out)
+static int open_conn(int type, const union endpoint *to, unsigned int ms, int *out)
 {
 	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = (long)(ms % 1000) * 1000 };
-	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0), err;
+	int fd = socket(to->sa.sa_family, type | SOCK_CLOEXEC, 0), err;
 
 	if (fd < 0)
 		return errno;
 	/* Also bounds connect(2): it then fails with EINPROGRESS. */
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-	if (connect(fd, (const struct sockaddr *)sin, sizeof(*sin)) != 0) {
+	if (connect(fd, &to->sa, endpoint_len(to)) != 0) {
 		err = errno == EINPROGRESS ? ETIMEDOUT : errno;
 		close(fd);
 		return err;
@@ -327,94 +310,151 @@ static int open_conn(int type, const struct sockaddr_in *sin, unsigned int ms, i
 	return 0;
 }
 
-/*
- * The ICMP type 3 code of an error that quotes a packet of ours to sin, or -1.
- * The socket alone does not tell when it came: an error that arrives while
- * connect(2) still holds the socket is only remembered, and ends the attempt at
- * the next retransmission. On one processor that is the usual case.
- */
-static int icmp_code(int raw, const struct sockaddr_in *sin)
+struct probe {
+	int type, fd, raw;
+	unsigned int ms, size, ttl;
+	bool df;
+	struct icmp_seen icmp;
+	int kernel; /* errno that the socket itself had for us */
+	const union endpoint *to;
+};
+
+static const char *errno_word(int err)
 {
-	uint8_t buf[576];
-	ssize_t n;
-
-	while ((n = recv(raw, buf, sizeof(buf), MSG_DONTWAIT)) > 0) {
-		size_t outer = (size_t)(buf[0] & 15) * 4, quoted = outer + 8, l4;
-
-		if ((size_t)n < quoted + 20 || buf[outer] != 3)
-			continue;
-		l4 = quoted + (size_t)(buf[quoted] & 15) * 4;
-		if ((size_t)n >= l4 + 4 &&
-		    memcmp(buf + quoted + 16, &sin->sin_addr, 4) == 0 &&
-		    memcmp(buf + l4 + 2, &sin->sin_port, 2) == 0)
-			return buf[outer + 1];
+	switch (err) {
+	case 0: return "none";
+	case EACCES: return "EACCES";
+	case EHOSTUNREACH: return "EHOSTUNREACH";
+	case ECONNREFUSED: return "ECONNREFUSED";
+	case EMSGSIZE: return "EMSGSIZE";
+	default: return "other";
 	}
-	return -1;
 }
 
-/* One exchange of a few bytes, watched for ICMP errors; 0 or an errno. */
-static int probe(int fd, int raw, const struct sockaddr_in *sin, unsigned int ms, int *code)
+static int probe_option(struct probe *p, const char *text)
 {
-	static const char text[16] = "ringfence probe";
-	uint64_t now, end = now_ms(CLOCK_MONOTONIC) + ms;
-	char back[sizeof(text)];
+	if (strcmp(text, "df") == 0)
+		p->df = true;
+	else if (strncmp(text, "ms=", 3) == 0)
+		p->ms = (unsigned int)strtoul(text + 3, NULL, 10);
+	else if (strncmp(text, "ttl=", 4) == 0)
+		p->ttl = (unsigned int)strtoul(text + 4, NULL, 10);
+	else if (strncmp(text, "size=", 5) == 0)
+		p->size = (unsigned int)strtoul(text + 5, NULL, 10);
+	else
+		return -EINVAL;
+	return p->size > 0 && p->size <= UDP_MAX ? 0 : -EINVAL;
+}
+
+static int probe_setup(const struct probe *p)
+{
+	bool v6 = is_v6(p->to);
+	int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP, ttl = (int)p->ttl;
+	int df = v6 ? IPV6_PMTUDISC_PROBE : IP_PMTUDISC_PROBE;
+
+	if (ttl && setsockopt(p->fd, level, v6 ? IPV6_UNICAST_HOPS : IP_TTL, &ttl, sizeof(ttl)))
+		return -errno;
+	if (p->df && setsockopt(p->fd, level, v6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &df,
+				sizeof(df)))
+		return -errno;
+	return 0;
+}
+
+/* The echo, which over TCP comes in pieces; 0 when it is what was sent. */
+static int probe_receive(const struct probe *p, const char *sent, char *back, size_t *got)
+{
+	ssize_t n = recv(p->fd, back + *got, p->size - *got, 0);
+
+	if (n < 0)
+		return errno;
+	*got += (size_t)n;
+	if (n == 0 || (p->type == SOCK_DGRAM && *got != p->size))
+		return ECONNRESET;
+	if (*got < p->size)
+		return EAGAIN;
+	return memcmp(sent, back, p->size) ? EBADMSG : 0;
+}
+
+/* One exchange, watched for ICMP errors; 0 or an errno. */
+static int probe_run(struct probe *p, const char *text, char *back)
+{
+	uint64_t now, end = now_ms(CLOCK_MONOTONIC) + p->ms;
+	size_t got = 0;
 	bool sent = false;
 
-	if (connect(fd, (const struct sockaddr *)sin, sizeof(*sin)) != 0 && errno != EINPROGRESS)
+	if (connect(p->fd, &p->to->sa, endpoint_len(p->to)) != 0 && errno != EINPROGRESS)
 		return errno;
 	while ((now = now_ms(CLOCK_MONOTONIC)) < end) {
-		struct pollfd p[2] = {
-			{ .fd = fd, .events = sent ? POLLIN : POLLOUT },
-			{ .fd = raw, .events = POLLIN },
+		struct pollfd w[2] = {
+			{ .fd = p->fd, .events = sent ? POLLIN : POLLOUT },
+			{ .fd = p->raw, .events = POLLIN },
 		};
 		int err = 0;
 		socklen_t len = sizeof(err);
 
-		if (poll(p, 2, (int)(end - now)) < 0)
+		if (poll(w, 2, (int)(end - now)) < 0)
 			return errno;
-		if (p[1].revents && (*code = icmp_code(raw, sin)) >= 0)
+		if (w[1].revents && icmp_take(p->raw, p->to, &p->icmp))
 			return EHOSTUNREACH;
-		if (!p[0].revents)
+		if (!w[0].revents)
 			continue;
-		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0 || err)
-			return err ? err : errno;
-		if (!sent) {
-			if (send(fd, text, sizeof(text), MSG_NOSIGNAL) != sizeof(text))
+		if (getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &err, &len) != 0 || err)
+			return p->kernel = err ? err : errno;
+		if (sent) {
+			err = probe_receive(p, text, back, &got);
+			if (err != EAGAIN)
+				return err;
+		} else {
+			if (send(p->fd, text, p->size, MSG_NOSIGNAL) != (ssize_t)p->size)
 				return errno;
 			sent = true;
-		} else {
-			if (recv(fd, back, sizeof(back), 0) != sizeof(back))
-				return errno ? errno : ECONNRESET;
-			return memcmp(text, back, sizeof(text)) ? EBADMSG : 0;
 		}
 	}
 	return ETIMEDOUT;
 }
 
-static int client_probe(int type, const struct sockaddr_in *sin, unsigned int ms)
+/* What the error was for the socket: UDP is told at once, TCP may be told later. */
+static void probe_kernel(struct probe *p)
 {
-	uint64_t begin = now_ms(CLOCK_MONOTONIC);
-	int raw = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP);
-	int fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int code = -1, err;
+	struct pollfd w = { .fd = p->fd };
+	socklen_t len = sizeof(p->kernel);
 
-	if (raw < 0 || fd < 0) {
+	if (!p->kernel && poll(&w, 1, 50) > 0)
+		getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &p->kernel, &len);
+}
+
+static int client_probe(struct probe *p)
+{
+	static char text[UDP_MAX], back[UDP_MAX];
+	uint64_t begin = now_ms(CLOCK_MONOTONIC), ms;
+	int err;
+
+	for (size_t i = 0; i < sizeof(text); i++)
+		text[i] = (char)(block[i / 8 % BLOCK_WORDS] >> (i % 8 * 8));
+	p->icmp = ICMP_SEEN_NONE;
+	p->raw = icmp_socket(p->to);
+	p->fd = socket(p->to->sa.sa_family, p->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (p->raw < 0 || p->fd < 0 || probe_setup(p)) {
 		fprintf(stderr, "peer: socket: %s\n", strerror(errno));
 		return 2;
 	}
-	err = probe(fd, raw, sin, ms, &code);
+	err = probe_run(p, text, back);
+	ms = now_ms(CLOCK_MONOTONIC) - begin;
 	/* The error may have ended the attempt before the copy on raw was looked at. */
-	if (err && code < 0)
-		code = icmp_code(raw, sin);
-	printf("result=%s icmp=%d ms=%" PRIu64 "\n", outcome(err), code,
-	       now_ms(CLOCK_MONOTONIC) - begin);
+	if (err && p->icmp.code < 0)
+		icmp_take(p->raw, p->to, &p->icmp);
+	if (p->icmp.code >= 0)
+		probe_kernel(p);
+	printf("result=%s type=%d icmp=%d mtu=%u kernel=%s ms=%" PRIu64 "\n",
+	       p->icmp.code >= 0 ? icmp_word(p->to, &p->icmp) : outcome(err), p->icmp.type,
+	       p->icmp.code, p->icmp.mtu, errno_word(p->kernel), ms);
 	return err ? 1 : 0;
 }
 
-static int client_bulk(bool put, const struct sockaddr_in *sin, uint64_t bytes)
+static int client_bulk(bool put, const union endpoint *to, uint64_t bytes)
 {
 	uint64_t begin = now_ms(CLOCK_MONOTONIC), words = bytes / 8, mine = 0, theirs = 0, ms;
-	int fd = -1, err = open_conn(SOCK_STREAM, sin, 60000, &fd);
+	int fd = -1, err = open_conn(SOCK_STREAM, to, 60000, &fd);
 	bool done = false;
 
 	if (!err) {
@@ -474,7 +514,7 @@ static void stream_take(struct stream *s)
  * when the last echo arrived. TCP reports a prohibited path only as a soft error,
  * UDP at the next call; neither ends the stream here.
  */
-static int client_stream(int type, const struct sockaddr_in *sin, unsigned int interval,
+static int client_stream(int type, const union endpoint *to, unsigned int interval,
 			 unsigned int seconds)
 {
 	struct stream s = { .fd = -1, .type = type };
@@ -482,7 +522,7 @@ static int client_stream(int type, const struct sockaddr_in *sin, unsigned int i
 	int one = 1, soft = 0;
 	socklen_t len = sizeof(soft);
 
-	s.err = open_conn(type, sin, 5000, &s.fd);
+	s.err = open_conn(type, to, 5000, &s.fd);
 	if (!s.err && type == SOCK_STREAM)
 		setsockopt(s.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	while (!(s.err && type == SOCK_STREAM) && now_ms(CLOCK_MONOTONIC) < end) {
@@ -515,35 +555,43 @@ static unsigned int number(const char *text, unsigned int fallback)
 
 static int usage(void)
 {
-	fputs("usage: peer serve | tcp|udp HOST PORT [MS] | put|get HOST PORT BYTES |\n"
-	      "       stream tcp|udp HOST PORT INTERVAL_MS SECONDS\n", stderr);
+	fputs("usage: peer serve | tcp|udp HOST PORT [ms=N] [size=N] [ttl=N] [df] |\n"
+	      "       put|get HOST PORT BYTES | stream tcp|udp HOST PORT INTERVAL_MS SECONDS\n",
+	      stderr);
 	return 2;
+}
+
+static int type_of(const char *word)
+{
+	return strcmp(word, "tcp") == 0 ? SOCK_STREAM : strcmp(word, "udp") == 0 ? SOCK_DGRAM : -1;
 }
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_in sin;
-	int type;
+	union endpoint to;
+	const char *what = argc > 1 ? argv[1] : "";
 
 	block_init();
-	if (argc == 2 && !strcmp(argv[1], "serve"))
+	if (argc == 2 && strcmp(what, "serve") == 0)
 		return serve();
-	if (argc >= 4 && (!strcmp(argv[1], "tcp") || !strcmp(argv[1], "udp"))) {
-		type = !strcmp(argv[1], "tcp") ? SOCK_STREAM : SOCK_DGRAM;
-		if (parse_addr(argv[2], argv[3], &sin))
-			return 2;
-		return client_probe(type, &sin, number(argv[4], 5000));
+	if (argc >= 4 && type_of(what) >= 0) {
+		struct probe p = { .type = type_of(what), .ms = 5000, .size = 16, .to = &to };
+
+		for (int i = 4; i < argc; i++)
+			if (probe_option(&p, argv[i]))
+				return usage();
+		return endpoint_parse(argv[2], argv[3], &to) ? 2 : client_probe(&p);
 	}
-	if (argc == 5 && (!strcmp(argv[1], "put") || !strcmp(argv[1], "get"))) {
-		if (parse_addr(argv[2], argv[3], &sin))
+	if (argc == 5 && (strcmp(what, "put") == 0 || strcmp(what, "get") == 0)) {
+		if (endpoint_parse(argv[2], argv[3], &to))
 			return 2;
-		return client_bulk(!strcmp(argv[1], "put"), &sin, strtoull(argv[4], NULL, 10));
+		return client_bulk(strcmp(what, "put") == 0, &to, strtoull(argv[4], NULL, 10));
 	}
-	if (argc == 7 && !strcmp(argv[1], "stream")) {
-		type = !strcmp(argv[2], "tcp") ? SOCK_STREAM : SOCK_DGRAM;
-		if (parse_addr(argv[3], argv[4], &sin))
+	if (argc == 7 && strcmp(what, "stream") == 0 && type_of(argv[2]) >= 0) {
+		if (endpoint_parse(argv[3], argv[4], &to))
 			return 2;
-		return client_stream(type, &sin, number(argv[5], 20), number(argv[6], 5));
+		return client_stream(type_of(argv[2]), &to, number(argv[5], 20),
+				     number(argv[6], 5));
 	}
 	return usage();
 }
