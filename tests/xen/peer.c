@@ -429,7 +429,7 @@ static int client_probe(struct probe *p)
 	uint64_t begin = now_ms(CLOCK_MONOTONIC), ms;
 	int err;
 
-	for (size_t i = 0; i < sizeof(text); i++)
+	for (size_t i = 0; i < p->size; i++)
 		text[i] = (char)(block[i / 8 % BLOCK_WORDS] >> (i % 8 * 8));
 	p->icmp = ICMP_SEEN_NONE;
 	p->raw = icmp_socket(p->to);

@@ -215,7 +215,7 @@ int main(int argc, char **argv)
 	build(&d, size);
 	if (send_all(&d, argv[4]))
 		return 2;
-	result = await_echo(&d, fd, icmp, argc > 5 ? atoi(argv[5]) : 3000);
+	result = await_echo(&d, fd, icmp, argc > 5 ? (int)strtoul(argv[5], NULL, 10) : 3000);
 	printf("result=%s\n", result);
 	return strcmp(result, "ok") == 0 ? 0 : 1;
 }
