@@ -127,6 +127,12 @@ $(BUILD)/net/%: tests/net/%.c
 	$(say) CC $<
 	$(Q)$(CC) $(BASE) $(RELEASE) $< -o $@
 
+# The driver of tests/net/diff.sh.
+$(BUILD)/net/diff: $(call obj,rel,$(sort $(wildcard tests/net/diff/*.c)))
+	@mkdir -p $(@D)
+	$(say) LINK $@
+	$(Q)$(CC) $(RELEASE) $(LDHARD) $^ -o $@
+
 # Programs of the Xen lab's domains: one file each, the lab copies their libraries.
 $(BUILD)/xen/%: tests/xen/%.c $(wildcard tests/xen/*.h)
 	@mkdir -p $(@D)

@@ -6,7 +6,7 @@
 #   unit   every unit test program (ASan and UBSan), every tests/unit/*.sh, the
 #          lines of pure code that they run (tests/coverage.sh), then each fuzzer
 #          for FUZZ_SMOKE_SECONDS on its committed corpus
-#   net    the netns rig, tests/net/run.sh
+#   net    the netns rig, tests/net/run.sh; the kernel's verdicts, tests/net/diff.sh
 #   xen    the Xen lab, tests/xen/run.sh
 #
 # Each case counts once. Whatever ran without printing a count, or failed
@@ -124,6 +124,7 @@ part_fuzz() {
 
 part_net() {
 	stream net tests/net/run.sh
+	stream diff tests/net/diff.sh
 }
 
 part_xen() {
