@@ -159,6 +159,15 @@ bool dns_query_parse(const uint8_t *msg, size_t len, struct dns_question *q)
 	       get_question(&r, q);
 }
 
+bool dns_response_question(const uint8_t *msg, size_t len, struct dns_question *q)
+{
+	struct reader r = { msg, len, 0 };
+	uint16_t flags, counts[4];
+
+	return get_header(&r, &q->id, &flags, counts) && (flags & FLAG_RESPONSE) &&
+	       counts[0] == 1 && get_question(&r, q);
+}
+
 static bool get_record(struct reader *r, struct record *rr)
 {
 	if (!get_name(r, rr->name) || !get16(r, &rr->type) || !get16(r, &rr->class) ||

@@ -38,6 +38,9 @@ struct dns_answer {
  */
 bool dns_query_parse(const uint8_t *msg, size_t len, struct dns_question *q);
 
+/** dns_response_question() - what a response says was asked; false: unreadable */
+bool dns_response_question(const uint8_t *msg, size_t len, struct dns_question *q);
+
 /**
  * dns_answer_parse() - read the response to a question
  *

@@ -116,12 +116,20 @@ static inline bool is_syn(const struct packet *p)
 	return p->proto == PROTO_TCP && (p->tcp_flags & TCP_SYN);
 }
 
+/* DNS that somebody may learn from. */
+static inline bool is_dns(const struct engine *e, const struct flow *flow)
+{
+	return e->learners > 0 && flow->proto == PROTO_UDP && flow->remote_port == PORT_DNS;
+}
+
 void engine_forward_out(struct engine *e, struct work *w, struct flow *flow, struct iface *out)
 {
 	enum fam fam = packet_fam(&w->p);
 
 	if (UNLIKELY(is_syn(&w->p)))
 		clamp_mss(e, w, w->in, out);
+	if (UNLIKELY(is_dns(e, flow)))
+		engine_see_dns(e, w, flow);
 	nat_rewrite(w->f, &w->p, flow, FLOW_OUT, &e->nat[fam]);
 	ether_out(w->f, out, fam);
 	forward(e, w, flow, out);
@@ -131,6 +139,8 @@ static void forward_in(struct engine *e, struct work *w, struct flow *flow, stru
 {
 	if (UNLIKELY(is_syn(&w->p)))
 		clamp_mss(e, w, w->in, out);
+	if (UNLIKELY(is_dns(e, flow)))
+		engine_see_dns(e, w, flow);
 	nat_rewrite(w->f, &w->p, flow, FLOW_IN, &out->addr[packet_fam(&w->p)]);
 	ether_in(w->f, out);
 	forward(e, w, flow, out);

@@ -65,6 +65,7 @@ struct engine_source_options {
 	uint32_t max_flows; /* N4; 0: its fair share */
 	bool eim;	    /* endpoint-independent mapping of TCP and UDP */
 	bool quiet;	    /* nothing of it is logged */
+	bool learn;	    /* addresses from DNS answers to it (learn.h) */
 };
 
 /** A first packet that did not pass, for the log. */
@@ -147,6 +148,21 @@ void engine_source_forget(struct engine *e, const struct addr *addr);
 /** engine_source_options() - of a source that is known; -ENOENT otherwise */
 int engine_source_options(struct engine *e, const struct addr *addr,
 			  const struct engine_source_options *options);
+
+/**
+ * engine_learn_rules() - what a source that learns is interested in
+ * @rs:		its rules, in force; NULL: none; nothing of it is kept
+ * @wildcards:	names of which subdomains count too, separated by spaces; or NULL
+ *
+ * Return: 0; -ENOENT: no such source, or it does not learn; -ENOMEM.
+ */
+int engine_learn_rules(struct engine *e, const struct addr *addr, const struct ruleset *rs,
+		       const char *wildcards);
+
+/** engine_learned() - the addresses that a source has learned for a name */
+void engine_learned(const struct engine *e, const struct addr *addr, const char *name,
+		    void (*fn)(void *arg, const struct addr *learned, uint64_t left_ms),
+		    void *arg);
 
 bool engine_source_info(const struct engine *e, const struct addr *addr,
 			struct engine_source_info *info);

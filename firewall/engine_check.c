@@ -109,6 +109,8 @@ int engine_check(const struct engine *e)
 	flow_check(&e->table);
 	frag_check(&e->frags);
 	check_fragments(e);
+	if (e->learn)
+		learn_check(e->learn);
 	for (uint16_t i = 0; i < ENGINE_SOURCE_MAX; i++)
 		if (e->sources[i].used)
 			flows += check_source(e, i);

@@ -319,6 +319,15 @@ void engine_done(struct engine *e, const struct frame *f)
 
 /* --- what is needed ------------------------------------------------------------------ */
 
+/* DNS over UDP and IPv4, whose servers are all that Qubes knows. */
+static bool maybe_dns(const struct frame *f)
+{
+	size_t l4 = IP4_OFF + (size_t)(f->header[IP4_OFF] & 15) * 4;
+
+	return f->header[IP4_PROTO] == PROTO_UDP && l4 + UDP_LEN <= f->header_len &&
+	       (get_be16(f->header + l4) == PORT_DNS || get_be16(f->header + l4 + 2) == PORT_DNS);
+}
+
 bool engine_needs_payload(const struct engine *e, const struct frame *f)
 {
 	struct ip6_chain c;
@@ -333,6 +342,8 @@ bool engine_needs_payload(const struct engine *e, const struct frame *f)
 		       c.frag_at != 0;
 	if (type != ETHERTYPE_IP4)
 		return false;
+	if (e->learners > 0 && maybe_dns(f))
+		return true;
 	frag = get_be16(f->header + IP4_FRAG);
 	return (frag & (IP4_MF | IP4_FRAG_MASK)) ||
 	       (!(frag & IP4_DF) && f->gso == GSO_NONE && f->len - ETH_LEN > e->mtu_min);

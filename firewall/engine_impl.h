@@ -10,6 +10,7 @@
  *	engine_source.c	  sources, policies, addresses behind us
  *	engine_tick.c	  time: expiry, sweep, the gateway's MAC
  *	engine_log.c	  entries for the log
+ *	engine_learn.c	  DNS messages of sources that learn from them
  *	engine_check.c	  the deep check
  */
 #ifndef FIREWALL_ENGINE_IMPL_H
@@ -20,6 +21,7 @@
 #include "firewall/flow.h"
 #include "firewall/frag.h"
 #include "firewall/icmp.h"
+#include "firewall/learn.h"
 #include "firewall/mapping.h"
 #include "firewall/nat.h"
 #include "firewall/ndp.h"
@@ -47,12 +49,15 @@
 #define CLOCK_HOLD_MS 1000u /* D5: no expiry for so long after it */
 #define CLOCK_STEP_MAX_MS ((FLOW_TIMEOUT_MAX_S + 86400ull) * 1000)
 
+#define PORT_DNS 53
+
 #define NEIGHBOUR_RETRY_MS 1000u
 #define NEIGHBOUR_REFRESH_MS 60000u
 
 static_assert((BEHIND_SLOTS & (BEHIND_SLOTS - 1)) == 0, "masked");
 static_assert(ENGINE_SOURCE_MAX + ENGINE_IFACE_MAX + ENGINE_CONNECTED_MAX < BEHIND_SLOTS * 3 / 5,
 	      "the index always has free slots");
+static_assert(LEARN_SOURCES >= ENGINE_SOURCE_MAX, "sources are told by their index");
 static_assert(ENGINE_SOURCE_MAX < SOURCE_NONE, "an index fits struct flow");
 static_assert(ENGINE_IFACE_MAX < FLOW_ZONE_UPLINK, "an interface is not the uplink's zone");
 /* a flow that was not used is gone after twice its timeout, before its 32 bits wrap */
@@ -149,6 +154,8 @@ struct engine {
 	struct limit errors;
 	struct engine_stats stats;
 	uint32_t sweep_at, sweep_left;
+	struct learn *learn; /* NULL until a source wants it */
+	unsigned int learners; /* sources that have it */
 	struct port_use *port_use; /* NULL until a source wants its own ports */
 	struct engine_dns dns[ENGINE_DNS_MAX];
 	size_t dns_count;
@@ -227,6 +234,16 @@ void engine_expire_fragments(struct engine *e);
 void engine_take_begin(struct frame *out, uint16_t port);
 /* the next frame of a datagram that is being sent */
 bool engine_take_fragment(struct engine *e, struct frame *out);
+
+/* --- engine_learn.c ------------------------------------------------------ */
+
+/* a UDP packet of a flow to port 53 passes, not translated yet */
+void engine_see_dns(struct engine *e, const struct work *w, const struct flow *flow);
+/* the source ends */
+void engine_learn_end(struct engine *e, struct source *source);
+/* the policy's verdict, or that of an earlier rule because of what was learned */
+enum rule_verdict engine_match(const struct engine *e, const struct source *source,
+			       const struct rule_packet *pkt, uint32_t *index);
 
 /* --- engine_log.c ------------------------------------------------------- */
 

@@ -12,8 +12,6 @@
 #include "firewall/engine_impl.h"
 #include "firewall/tcp.h"
 
-#define PORT_DNS 53
-
 /* --- answers ------------------------------------------------------------------ */
 
 bool limit_take(struct limit *limit, uint64_t clock, uint32_t rate)
@@ -131,7 +129,7 @@ bool engine_judge_again(struct engine *e, struct flow *flow)
 	pkt.dst = (const uint8_t *)dst.w;
 	if (proto_is_icmp(flow->family, flow->proto))
 		pkt.icmp_type = flow->family == 6 ? ICMP6_ECHO : ICMP_ECHO;
-	if (policy_match(source->policy, &pkt, &index) != RULE_ACCEPT)
+	if (engine_match(e, source, &pkt, &index) != RULE_ACCEPT)
 		return false;
 	flow->epoch = source->epoch;
 	return true;
@@ -377,7 +375,7 @@ void engine_judge_first(struct engine *e, struct work *w)
 		.dport = w->p.dport,
 	};
 	uint32_t index;
-	enum rule_verdict verdict = policy_match(source->policy, &pkt, &index);
+	enum rule_verdict verdict = engine_match(e, source, &pkt, &index);
 
 	/*
 	 * T3: a segment in the middle of nothing is not a first packet. Where the

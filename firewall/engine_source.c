@@ -141,6 +141,7 @@ void source_release(struct engine *e, struct source *source)
 		return;
 	source_purge(e, source, PORT_NONE);
 	source_drop_policy(source);
+	engine_learn_end(e, source);
 	source->used = false;
 	behind_rebuild(e);
 }
@@ -191,6 +192,7 @@ void engine_source_forget(struct engine *e, const struct addr *addr)
 	source_purge(e, source, PORT_NONE);
 	source_drop_policy(source);
 	memset(source->special_hits, 0, sizeof(source->special_hits));
+	engine_learn_end(e, source);
 	source->options = (struct engine_source_options){ 0 };
 	source->epoch++;
 	source->known = false;
@@ -264,6 +266,19 @@ int engine_source_options(struct engine *e, const struct addr *addr,
 		if (err)
 			return err;
 	}
+	if (options->learn && !e->learn) {
+		uint8_t key[16];
+
+		for (unsigned int i = 0; i < sizeof(key); i++)
+			key[i] = (uint8_t)rng_u32(&e->rng);
+		err = learn_new(&e->learn, key);
+		if (err)
+			return err;
+	}
+	if (!options->learn)
+		engine_learn_end(e, &e->sources[index]);
+	else if (!e->sources[index].options.learn)
+		e->learners++;
 	e->sources[index].options = *options;
 	return 0;
 }

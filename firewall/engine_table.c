@@ -275,6 +275,7 @@ void engine_free(struct engine **e)
 	flow_table_fini(&(*e)->table);
 	frag_table_fini(&(*e)->frags);
 	free((*e)->port_use);
+	learn_free(&(*e)->learn);
 	free(*e);
 	*e = NULL;
 }

@@ -107,6 +107,7 @@ void daemon_configure(struct daemon *d)
 		d->stirred = true;
 	}
 	settings_read(&d->settings, d->db, d->now_ms);
+	log_set_level(d->settings.log_level != 0 ? d->settings.log_level : d->options->log_level);
 	engine_set_dns(d->engine, d->settings.dns, d->settings.dns_count);
 	(void)engine_set_connected(d->engine, d->settings.connected,
 				   d->settings.connected_count); /* it has the same bound */

@@ -4,6 +4,7 @@
 #include "firewall/log.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct addr read_addr(const struct qubesdb *db, const char *path, uint8_t family)
@@ -69,34 +70,98 @@ static void read_dns(struct settings *s, const struct qubesdb *db)
 			s->dns[s->dns_count++] = (struct engine_dns){virt[i], real[i]};
 }
 
-static void read_eim(struct settings *s, const struct qubesdb *db, uint64_t now_ms)
+static void read_set(struct settings_set *set, const struct qubesdb *db, const char *path,
+		     uint64_t now_ms)
 {
-	static const char path[] = "/vm-config/ringfence-eim";
 	const char *value = qubesdb_read(db, path, NULL);
 
-	s->eim_all = value != NULL && strcmp(value, "all") == 0;
-	if (!s->eim_all)
-		s->eim_count = read_list(db, path, 0, s->eim, 0, SETTINGS_EIM_MAX, now_ms);
+	set->all = value != NULL && strcmp(value, "all") == 0;
+	if (!set->all)
+		set->count = read_list(db, path, 0, set->addr, 0, SETTINGS_SET_MAX, now_ms);
+}
+
+/* "ADDRESS=N" words. */
+static void read_quotas(struct settings *s, const struct qubesdb *db, uint64_t now_ms)
+{
+	static const char path[] = "/vm-config/ringfence-flows";
+	const char *p = qubesdb_read(db, path, NULL);
+
+	while (p != NULL && *p != '\0') {
+		size_t len = strcspn(p, " "), name = strcspn(p, "= ");
+		struct settings_quota q = {{0}, 0};
+		char *end = NULL;
+
+		if (name < len && p[name + 1] >= '1' && p[name + 1] <= '9')
+			q.flows = (uint32_t)strtoul(p + name + 1, &end, 10);
+		if (len > 0 && (end != p + len || len - name > 8 ||
+				addr_parse(p, name, &q.addr) != 0))
+			complain(now_ms, path, p, len, "not ADDRESS=NUMBER");
+		else if (len > 0 && s->quota_count == SETTINGS_SET_MAX)
+			complain(now_ms, path, p, len, "too many");
+		else if (len > 0)
+			s->quota[s->quota_count++] = q;
+		p += len;
+		p += strspn(p, " ");
+	}
+}
+
+static void read_log_level(struct settings *s, const struct qubesdb *db, uint64_t now_ms)
+{
+	static const char path[] = "/vm-config/ringfence-log-level";
+	const char *value = qubesdb_read(db, path, NULL);
+	int level = value != NULL ? log_level_parse(value) : 0;
+
+	if (level < 0)
+		complain(now_ms, path, value, strlen(value), "no level");
+	else
+		s->log_level = level;
 }
 
 void settings_read(struct settings *s, const struct qubesdb *db, uint64_t now_ms)
 {
 	memset(s, 0, sizeof(*s));
+	s->db = db;
 	read_dns(s, db);
 	s->connected_count = read_list(db, "/connected-ips", 4, s->connected, 0,
 				       ENGINE_CONNECTED_MAX, now_ms);
 	s->connected_count = read_list(db, "/connected-ips6", 6, s->connected,
 				       s->connected_count, ENGINE_CONNECTED_MAX, now_ms);
-	read_eim(s, db, now_ms);
+	read_set(&s->eim, db, "/vm-config/ringfence-eim", now_ms);
+	read_set(&s->learn, db, "/vm-config/ringfence-dns-learn", now_ms);
+	read_set(&s->quiet, db, "/vm-config/ringfence-quiet", now_ms);
+	read_quotas(s, db, now_ms);
+	read_log_level(s, db, now_ms);
+}
+
+static bool set_has(const struct settings_set *set, const struct addr *addr)
+{
+	bool found = set->all;
+
+	for (size_t i = 0; !found && i < set->count; i++)
+		found = addr_equal(&set->addr[i], addr);
+	return found;
 }
 
 struct engine_source_options settings_options(const struct settings *s, const struct addr *addr)
 {
-	struct engine_source_options o = {.eim = s->eim_all};
+	struct engine_source_options o = {
+		.eim = set_has(&s->eim, addr),
+		.quiet = set_has(&s->quiet, addr),
+		.learn = set_has(&s->learn, addr),
+	};
 
-	for (size_t i = 0; !o.eim && i < s->eim_count; i++)
-		o.eim = addr_equal(&s->eim[i], addr);
+	for (size_t i = 0; i < s->quota_count; i++)
+		if (addr_equal(&s->quota[i].addr, addr))
+			o.max_flows = s->quota[i].flows;
 	return o;
+}
+
+const char *settings_wildcards(const struct settings *s, const struct addr *addr)
+{
+	char path[80], text[ADDR_STRLEN];
+
+	snprintf(path, sizeof(path), "/vm-config/ringfence-wildcard-%s", addr_format(addr, text));
+	return s->db != NULL ? qubesdb_read(s->db, path, NULL) : NULL;
 }
 
 struct addr settings_visible(const struct qubesdb *db, const struct addr *real,

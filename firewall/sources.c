@@ -155,8 +155,14 @@ static void apply_options(struct sources *s, const struct source *src)
 	struct engine_source_options options = settings_options(s->settings, &src->addr);
 	char text[ADDR_STRLEN];
 
-	if (engine_source_options(s->engine, &src->addr, &options) == -ENOMEM)
-		log_msg(LOG_LEVEL_ERROR, "source %s: no memory for endpoint-independent mapping",
+	int err = engine_source_options(s->engine, &src->addr, &options);
+
+	if (err == 0 && options.learn)
+		err = engine_learn_rules(s->engine, &src->addr,
+					 src->state == SOURCE_ACTIVE ? src->rules : NULL,
+					 settings_wildcards(s->settings, &src->addr));
+	if (err == -ENOMEM)
+		log_msg(LOG_LEVEL_ERROR, "source %s: no memory for its options",
 			addr_format(&src->addr, text));
 }
 

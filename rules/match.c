@@ -52,7 +52,7 @@ static bool set_has(const struct words *set, uint32_t count, const struct words 
 }
 
 /* What a rule compares: the class of the protocol and one number. */
-static uint8_t classify(const struct rule_packet *pkt, uint8_t family, uint16_t *number)
+uint8_t packet_class(const struct rule_packet *pkt, uint8_t family, uint16_t *number)
 {
 	*number = 0;
 	if (pkt->proto == IP_TCP || pkt->proto == IP_UDP) {
@@ -103,7 +103,7 @@ enum rule_verdict policy_match(const struct policy *p, const struct rule_packet 
 		return RULE_REJECT;
 	}
 	dst = words_of(pkt->dst, p->family);
-	class = classify(pkt, p->family, &number);
+	class = packet_class(pkt, p->family, &number);
 	if (p->index == NULL) {
 		rule = scan(p, &dst, class, number);
 	} else {

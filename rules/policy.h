@@ -61,4 +61,12 @@ struct policy {
 /** words_of() - an address of the family as words */
 struct words words_of(const uint8_t *bytes, uint8_t family);
 
+/**
+ * packet_class() - what a rule compares of a packet
+ * @number:	its port or ICMP type; 0 where it has none
+ *
+ * Return: the protocol class, one of CLASS_* of rules/ruleset.h.
+ */
+uint8_t packet_class(const struct rule_packet *pkt, uint8_t family, uint16_t *number);
+
 #endif

@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Addresses learned from DNS answers, through the engine: client 1 asks the server
+ * DNS for names that its rules have, and reaches what it was told.
+ */
+#include "firewall/learn.h"
+#include "tests/unit/check.h"
+#include "tests/unit/lab.h"
+
+#include <errno.h>
+
+static struct lab lab;
+static const struct seen *s;
+static uint16_t next_id;
+
+#define CDN "203.0.113.7"
+
+static const char *const rules[] = {
+	"action=accept specialtarget=dns",
+	"action=drop dsthost=bad.test proto=tcp dstports=444-444",
+	"action=accept dsthost=www.example.com proto=tcp dstports=443-445",
+	"action=accept dsthost=cdn.test",
+	NULL,
+};
+
+static struct ruleset *parse(const char *const *list)
+{
+	struct rule_pair pairs[16] = { { "policy", "drop", 4 } };
+	struct ruleset *rs;
+	char keys[16][8];
+	size_t n = 1;
+
+	for (; list[n - 1]; n++) {
+		snprintf(keys[n], sizeof(keys[n]), "%04u", (unsigned int)(n - 1) % 10000);
+		pairs[n] = (struct rule_pair){ keys[n], list[n - 1], strlen(list[n - 1]) };
+	}
+	if (ruleset_parse(&rs, 4, pairs, n, NULL) != 0)
+		abort();
+	return rs;
+}
+
+/* The rules in force for a client, with its option and its wildcards. */
+static void put(const char *ip, const char *const *list, bool learn, const char *wildcards)
+{
+	struct addr addr = lab_to_addr(ip), dns = lab_to_addr(DNS);
+	struct policy_env env = { .dns = &dns, .dns_count = 1 };
+	struct engine_source_options options = { .learn = learn };
+	struct ruleset *rs = parse(list);
+	struct policy *p;
+
+	if (policy_compile(&p, rs, &env) != 0)
+		abort();
+	CHECK_INT(engine_source_set(lab.e, &addr, p, true), 0);
+	CHECK_INT(engine_source_options(lab.e, &addr, &options), 0);
+	CHECK_INT(engine_learn_rules(lab.e, &addr, rs, wildcards), learn ? 0 : -ENOENT);
+	ruleset_free(&rs);
+}
+
+static void start(void)
+{
+	struct engine_dns dns = { lab_to_addr(DNS), lab_to_addr(DNS) };
+
+	if (lab.e)
+		engine_free(&lab.e);
+	lab_init(&lab, 0, 1);
+	engine_set_dns(lab.e, &dns, 1);
+	put(C1, rules, true, NULL);
+	put(C2, rules, true, NULL);
+	put(C3, rules, false, NULL);
+}
+
+static size_t put_name(uint8_t *to, const char *name)
+{
+	uint8_t *p = to;
+
+	while (*name) {
+		size_t n = strcspn(name, ".");
+
+		*p++ = (uint8_t)n;
+		memcpy(p, name, n);
+		p += n;
+		name += n + (name[n] == '.');
+	}
+	*p++ = 0;
+	return (size_t)(p - to);
+}
+
+/* A query or, with @cname or @addr, its answer. Returns the length. */
+static size_t message(uint8_t *m, uint16_t id, const char *name, const char *cname,
+		      const char *addr, uint32_t ttl)
+{
+	size_t len = 12;
+
+	memset(m, 0, 12);
+	lab_put16(m, id);
+	lab_put16(m + 2, addr ? 0x8180 : 0x0100);
+	lab_put16(m + 4, 1);
+	lab_put16(m + 6, (unsigned int)((addr ? 1 : 0) + (cname ? 1 : 0)));
+	len += put_name(m + len, name);
+	lab_put16(m + len, 1);
+	lab_put16(m + len + 2, 1);
+	len += 4;
+	for (int i = 0; addr && i < (cname ? 2 : 1); i++) {
+		bool link = cname && i == 0;
+		size_t data = 0;
+
+		len += put_name(m + len, cname && i == 1 ? cname : name);
+		lab_put16(m + len, link ? 5 : 1);
+		lab_put16(m + len + 2, 1);
+		lab_put16(m + len + 4, ttl >> 16);
+		lab_put16(m + len + 6, ttl & 0xffff);
+		if (link) {
+			data = put_name(m + len + 10, cname);
+		} else {
+			lab_addr(m + len + 10, addr);
+			data = 4;
+		}
+		lab_put16(m + len + 8, (unsigned int)data);
+		len += 10 + data;
+	}
+	return len;
+}
+
+static uint8_t msg[2048];
+
+static uint16_t ask(uint16_t client, const char *name)
+{
+	uint16_t id = ++next_id;
+	size_t len = message(msg, id, name, NULL, NULL, 0);
+
+	s = lab_send(&lab, (struct pk){ .port = client, .src = lab_ip[client], .dst = DNS,
+					.proto = 17, .sp = (uint16_t)(5000 + client), .dp = 53,
+					.data = msg, .len = len });
+	CHECK_INT(s->verdict, FRAME_FORWARD);
+	return id;
+}
+
+static void answer(uint16_t client, uint16_t id, const char *name, const char *cname,
+		   const char *addr, uint32_t ttl)
+{
+	size_t len = message(msg, id, name, cname, addr, ttl);
+
+	s = lab_send(&lab, (struct pk){ .port = UP, .src = DNS, .dst = OUR, .proto = 17, .sp = 53,
+					.dp = (uint16_t)(5000 + client), .data = msg, .len = len });
+	CHECK_INT(s->verdict, FRAME_FORWARD);
+	engine_check(lab.e);
+}
+
+static void told(uint16_t client, const char *name, const char *addr, uint32_t ttl)
+{
+	answer(client, ask(client, name), name, NULL, addr, ttl);
+}
+
+/* Whether a new connection of the client gets out; its flow ends at once. */
+static bool reaches(uint16_t client, const char *dst, uint16_t port)
+{
+	static uint16_t sp = 20000;
+
+	s = lab_send(&lab, (struct pk){ .port = client, .src = lab_ip[client], .dst = dst,
+					.proto = 6, .sp = ++sp, .dp = port, .flags = T_SYN });
+	return s->verdict == FRAME_FORWARD;
+}
+
+static void test_learning(void)
+{
+	test_case("learn_an_address_for_exactly_its_rules");
+	start();
+	CHECK(!reaches(1, CDN, 443));
+	told(1, "www.example.com", CDN, 30);
+	CHECK(reaches(1, CDN, 443));
+	CHECK(!reaches(1, CDN, 80));	      /* not what the rule says */
+	CHECK(!reaches(1, "203.0.113.8", 443)); /* not what was answered */
+	CHECK(!reaches(2, CDN, 443));	      /* not whom it was told */
+
+	test_case("learn_nothing_without_the_option");
+	told(3, "www.example.com", CDN, 30);
+	CHECK(!reaches(3, CDN, 443));
+
+	test_case("learn_only_names_of_the_rules");
+	told(1, "example.com", "203.0.113.20", 30);
+	CHECK(!reaches(1, "203.0.113.20", 443));
+	told(1, "a.www.example.com", "203.0.113.21", 30);
+	CHECK(!reaches(1, "203.0.113.21", 443));
+
+	test_case("learn_through_cnames");
+	answer(1, ask(1, "WWW.example.COM"), "www.Example.com", "edge.cdn.net", "203.0.113.30",
+	       30);
+	CHECK(reaches(1, "203.0.113.30", 443));
+
+	test_case("R1_learned_addresses_keep_the_order_of_the_rules");
+	told(1, "bad.test", CDN, 30); /* the drop comes first, for 444 */
+	CHECK(!reaches(1, CDN, 444));
+	CHECK(reaches(1, CDN, 445));
+}
+
+static void test_forgery(void)
+{
+	size_t len;
+
+	test_case("learn_not_from_an_unasked_answer");
+	start();
+	ask(1, "other.test"); /* there is a flow */
+	answer(1, 999, "www.example.com", NULL, CDN, 30);
+	CHECK(!reaches(1, CDN, 443));
+
+	test_case("learn_not_from_another_id_or_question");
+	answer(1, (uint16_t)(ask(1, "www.example.com") + LEARN_QUERIES), "www.example.com", NULL,
+	       CDN, 30);
+	CHECK(!reaches(1, CDN, 443));
+	answer(1, ask(1, "www.example.com"), "cdn.test", NULL, CDN, 30);
+	CHECK(!reaches(1, CDN, 443));
+
+	test_case("learn_not_from_another_clients_flow");
+	ask(2, "other.test"); /* there is a flow */
+	answer(2, ask(1, "www.example.com"), "www.example.com", NULL, CDN, 30);
+	CHECK(!reaches(1, CDN, 443) && !reaches(2, CDN, 443));
+
+	test_case("learn_once_from_a_question");
+	{
+		uint16_t id = ask(1, "www.example.com");
+
+		answer(1, id, "www.example.com", NULL, "203.0.113.40", 30);
+		answer(1, id, "www.example.com", NULL, "203.0.113.41", 30);
+		CHECK(reaches(1, "203.0.113.40", 443) && !reaches(1, "203.0.113.41", 443));
+	}
+
+	test_case("learn_not_from_another_server");
+	{
+		const char *all[] = { "action=accept proto=udp", rules[2], NULL };
+
+		put(C2, all, true, NULL);
+		len = message(msg, 77, "www.example.com", NULL, NULL, 0);
+		lab_send(&lab, (struct pk){ .port = 2, .src = C2, .dst = WEB, .proto = 17,
+					    .sp = 6000, .dp = 53, .data = msg, .len = len });
+		len = message(msg, 77, "www.example.com", NULL, CDN, 30);
+		s = lab_send(&lab, (struct pk){ .port = UP, .src = WEB, .dst = OUR, .proto = 17,
+						.sp = 53, .dp = 6000, .data = msg, .len = len });
+		CHECK_INT(s->verdict, FRAME_FORWARD);
+		CHECK(!reaches(2, CDN, 443));
+	}
+
+	test_case("learn_not_too_late");
+	{
+		uint16_t id = ask(1, "www.example.com");
+
+		lab.ms += LEARN_QUERY_MS;
+		answer(1, id, "www.example.com", NULL, CDN, 30);
+		CHECK(!reaches(1, CDN, 443));
+	}
+}
+
+static void test_life(void)
+{
+	const char *fewer[] = { rules[0], rules[3], NULL };
+
+	test_case("learn_for_the_ttl_within_floor_and_ceiling");
+	start();
+	told(1, "www.example.com", CDN, 1);
+	told(1, "cdn.test", "203.0.113.50", 1u << 30);
+	lab_wait(&lab, (LEARN_TTL_MIN_S - 2) * 1000);
+	CHECK(reaches(1, CDN, 443));
+	lab_wait(&lab, 3000);
+	CHECK(!reaches(1, CDN, 443));
+	CHECK(reaches(1, "203.0.113.50", 1));
+	lab.ms += LEARN_TTL_MAX_S * 1000ull;
+	lab_wait(&lab, 2000);
+	CHECK(!reaches(1, "203.0.113.50", 1));
+
+	test_case("R6_learned_flows_live_through_a_reload");
+	start();
+	told(1, "www.example.com", CDN, 30);
+	CHECK(reaches(1, CDN, 443));
+	put(C1, rules, true, NULL);
+	s = lab_send(&lab, (struct pk){ .port = UP, .src = CDN, .dst = OUR, .proto = 6, .sp = 443,
+					.dp = s->sp, .flags = T_SYN | T_ACK, .ack = 1 });
+	CHECK_INT(s->verdict, FRAME_FORWARD);
+	CHECK(reaches(1, CDN, 443));
+
+	test_case("learn_forgets_with_the_rule_and_with_the_option");
+	told(1, "cdn.test", "203.0.113.51", 30);
+	put(C1, fewer, true, NULL);
+	CHECK(!reaches(1, CDN, 443) && reaches(1, "203.0.113.51", 9));
+	put(C1, rules, true, NULL);
+	CHECK(!reaches(1, CDN, 443));
+	put(C1, rules, false, NULL);
+	put(C1, rules, true, NULL);
+	CHECK(!reaches(1, "203.0.113.51", 9));
+
+	test_case("Q7_a_new_qube_has_learned_nothing");
+	told(1, "www.example.com", CDN, 30);
+	{
+		struct addr c1 = lab_to_addr(C1);
+
+		engine_iface_clear(lab.e, 1);
+		engine_source_forget(lab.e, &c1);
+		lab_client(&lab, 1, C1);
+		put(C1, rules, true, NULL);
+	}
+	CHECK(!reaches(1, CDN, 443));
+	engine_check(lab.e);
+}
+
+static void test_wildcards(void)
+{
+	test_case("learn_subdomains_of_a_wildcard");
+	start();
+	put(C1, rules, true, "www.example.com other.test");
+	told(1, "a.b.www.example.com", CDN, 30);
+	CHECK(reaches(1, CDN, 443));
+	told(1, "xwww.example.com", "203.0.113.60", 30);
+	CHECK(!reaches(1, "203.0.113.60", 443));
+	told(1, "a.cdn.test", "203.0.113.61", 30); /* no wildcard */
+	CHECK(!reaches(1, "203.0.113.61", 9));
+	told(1, "a.other.test", "203.0.113.62", 30); /* no rule */
+	CHECK(!reaches(1, "203.0.113.62", 443));
+}
+
+static unsigned int listed;
+
+static void count(void *arg, const struct addr *addr, uint64_t left_ms)
+{
+	(void)arg;
+	(void)addr;
+	CHECK(left_ms > 0 && left_ms <= LEARN_TTL_MAX_S * 1000ull);
+	listed++;
+}
+
+static void test_bounds(void)
+{
+	struct addr c1 = lab_to_addr(C1);
+	char addr[40];
+
+	test_case("learn_no_more_than_a_source_may");
+	start();
+	told(2, "cdn.test", CDN, 30);
+	for (int i = 0; i < 3 * LEARN_SOURCE_ADDRS; i++) {
+		snprintf(addr, sizeof(addr), "198.51.%d.%d", i / 200, i % 200 + 1);
+		told(1, "cdn.test", addr, 30);
+	}
+	CHECK(reaches(1, addr, 9));
+	CHECK(!reaches(1, "198.51.0.1", 9)); /* its oldest went */
+	CHECK(reaches(2, CDN, 9));	     /* the other's did not */
+	engine_learned(lab.e, &c1, "cdn.test", count, NULL);
+	CHECK_INT(listed, LEARN_SOURCE_ADDRS);
+}
+
+int main(void)
+{
+	test_learning();
+	test_forgery();
+	test_life();
+	test_wildcards();
+	test_bounds();
+	return test_end();
+}
