@@ -341,6 +341,8 @@ void sources_each(const struct sources *s,
 			.handled = src->handled,
 			.err = src->state == SOURCE_MALFORMED ? &src->err : NULL,
 			.attached = src->attached,
+			.ruleset = src->state == SOURCE_ACTIVE ? src->rules : NULL,
+			.options = settings_options(s->settings, &src->addr),
 		};
 
 		fn(arg, &v);

@@ -31,6 +31,8 @@ struct source_view {
 	uint64_t handled;	      /* value of the handled counter */
 	const struct rule_error *err; /* for SOURCE_MALFORMED */
 	unsigned int attached;	      /* vifs with this address */
+	const struct ruleset *ruleset; /* for SOURCE_ACTIVE */
+	struct engine_source_options options;
 };
 
 /**

@@ -132,6 +132,47 @@ static json_t *hits_json(const struct daemon *d, const struct addr *addr,
 	return j;
 }
 
+static json_t *options_json(const struct engine_source_options *o)
+{
+	return json_pack("{s:b, s:b, s:b, s:o}", "eim", o->eim, "dns_learn", o->learn, "quiet",
+			 o->quiet, "max_flows", number(o->max_flows));
+}
+
+struct learned_arg {
+	const struct daemon *d;
+	const struct addr *source;
+	json_t *names, *addrs;
+};
+
+static void learned_addr(void *arg, const struct addr *addr, uint64_t left_ms)
+{
+	struct learned_arg *a = arg;
+	char ip[ADDR_STRLEN];
+
+	json_object_set_new(a->addrs, addr_format(addr, ip), number(left_ms / 1000));
+}
+
+static void learned_name(void *arg, const char *name)
+{
+	struct learned_arg *a = arg;
+
+	a->addrs = json_object();
+	engine_learned(a->d->engine, a->source, name, learned_addr, a);
+	if (json_object_size(a->addrs) > 0)
+		json_object_set(a->names, name, a->addrs);
+	json_decref(a->addrs);
+}
+
+/* Names of the source's rules, their learned addresses, seconds they stay. */
+static json_t *learned_json(const struct daemon *d, const struct source_view *v)
+{
+	struct learned_arg a = {.d = d, .source = &v->addr, .names = json_object()};
+
+	if (v->ruleset != NULL && v->options.learn)
+		ruleset_names(v->ruleset, learned_name, &a);
+	return a.names;
+}
+
 struct source_arg {
 	const struct daemon *d;
 	json_t *list;
@@ -169,6 +210,8 @@ static void source_json(void *arg, const struct source_view *v)
 	json_object_set_new(j, "bytes_in", number(info.bytes_in));
 	json_object_set_new(j, "flows", number(info.flows));
 	json_object_set_new(j, "hits", hits_json(a->d, &v->addr, info.policy));
+	json_object_set_new(j, "options", options_json(&v->options));
+	json_object_set_new(j, "learned", learned_json(a->d, v));
 	json_array_append_new(a->list, j);
 }
 

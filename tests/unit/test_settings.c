@@ -251,6 +251,44 @@ static void test_connected(void)
 	CHECK(strlen(logged) < 150);
 }
 
+static void test_source_options(void)
+{
+	struct addr a = lab_to_addr("10.137.0.5"), b = lab_to_addr("10.137.0.6");
+	struct addr six = lab_to_addr("fd09:24ef:4179::a89:5");
+	const char *names;
+
+	test_case("N4_quota_of_a_source");
+	read_text("/vm-config/ringfence-flows = 10.137.0.5=1000  fd09:24ef:4179::a89:5=20\n");
+	CHECK_INT(settings_options(&s, &a).max_flows, 1000);
+	CHECK_INT(settings_options(&s, &six).max_flows, 20);
+	CHECK_INT(settings_options(&s, &b).max_flows, 0);
+	read_text("/vm-config/ringfence-flows = 10.137.0.5 10.137.0.5= 10.137.0.5=0 "
+		  "10.137.0.5=x 10.137.0.5=1x x=3 10.137.0.5=99999999 10.137.0.6=7\n");
+	CHECK_INT(s.quota_count, 1);
+	CHECK_INT(settings_options(&s, &b).max_flows, 7);
+	CHECK(strstr(logged, "\"10.137.0.5=1x\": not ADDRESS=NUMBER\n") != NULL);
+
+	test_case("settings_learning_and_silence_by_source");
+	read_text("/vm-config/ringfence-dns-learn = 10.137.0.5\n/vm-config/ringfence-quiet = all\n");
+	CHECK(settings_options(&s, &a).learn && !settings_options(&s, &b).learn);
+	CHECK(settings_options(&s, &b).quiet && !settings_options(&s, &b).eim);
+
+	test_case("settings_wildcards_of_a_source");
+	open_db("/vm-config/ringfence-wildcard-fd09:24ef:4179::a89:5 = example.com a.test\n");
+	settings_read(&s, db, now_ms);
+	names = settings_wildcards(&s, &six);
+	CHECK(names != NULL && strcmp(names, "example.com a.test") == 0);
+	CHECK(settings_wildcards(&s, &a) == NULL);
+	qubesdb_free(&db);
+
+	test_case("settings_log_level");
+	read_text("/vm-config/ringfence-log-level = debug\n");
+	CHECK_INT(s.log_level, LOG_LEVEL_DEBUG);
+	read_text("/vm-config/ringfence-log-level = loud\n");
+	CHECK_INT(s.log_level, 0);
+	CHECK(strstr(logged, "\"loud\": no level\n") != NULL);
+}
+
 static void test_eim(void)
 {
 	static const struct {
@@ -286,10 +324,10 @@ static void test_eim(void)
 
 	test_case("D7_option_is_bounded");
 	n = (size_t)snprintf(text, sizeof(text), "/vm-config/ringfence-eim =");
-	for (int i = 0; i < SETTINGS_EIM_MAX + 1; i++)
+	for (int i = 0; i < SETTINGS_SET_MAX + 1; i++)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, " 9.1.1.%d", i);
 	read_text(text);
-	CHECK_INT(s.eim_count, SETTINGS_EIM_MAX);
+	CHECK_INT(s.eim.count, SETTINGS_SET_MAX);
 	CHECK(strstr(logged, "too many addresses\n") != NULL);
 }
 
@@ -449,6 +487,7 @@ int main(void)
 	test_dns();
 	test_connected();
 	test_eim();
+	test_source_options();
 	test_visible();
 	test_format();
 	test_drain();
