@@ -412,6 +412,8 @@ static int metadata(struct builder *b, struct craft *c)
 		c->gso_size = (uint16_t)size;
 		c->csum = CSUM_PARTIAL;
 	}
+	if (words_flag(&b->ws, "complete"))
+		c->csum = CSUM_NONE;
 	c->copy_failed = words_flag(&b->ws, "copyfailed");
 	return 0;
 }

@@ -46,7 +46,8 @@
  * ARP		sender= (smac) target= (0) hw= pr= hln= pln= opcode=
  * payload	len=N of a pattern, fill=K added to each byte of it; hex=HEX
  * metadata	valid; partial (offsets left to whoever parses, as from a Xen ring) or
- *		partial=set; gso=SIZE (implies partial) or gso4=, gso6=; copyfailed
+ *		partial=set; gso=SIZE or gso4=, gso6=, which imply partial unless
+ *		complete is said; copyfailed
  *
  * craft_print() gives the same language back: what differs from what a correct
  * packet would have is said (csum=bad, ipcsum=bad, tot=, plen=, ulen=, pad=, cut=).

@@ -635,6 +635,8 @@ static void say_metadata(struct printer *p, const struct craft *c)
 		say(p, c->csum_start == p->csum_start && c->csum_offset == p->csum_at
 			       ? " partial=set"
 			       : " partial=wrong");
+	if (c->gso && c->csum == CSUM_NONE)
+		say(p, " complete");
 	if (c->gso)
 		say(p, " gso%s=%u", c->gso == GSO_TCPV6 ? "6" : "4", c->gso_size);
 	if (c->copy_failed)

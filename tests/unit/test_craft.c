@@ -128,6 +128,9 @@ static void test_print(void)
 		  "partial=set gso4=4");
 	CHECK_STR(shown("UDP 1.2.3.4:1>5.6.7.8:2 partial csum=bad valid"),
 		  "UDP 1.2.3.4:1>5.6.7.8:2 csum=bad ttl=64 partial=set");
+	CHECK_STR(shown("TCP 1.2.3.4:1>5.6.7.8:2 A len=9 gso=4 complete"),
+		  "TCP 1.2.3.4:1>5.6.7.8:2 A seq=0 ack=0 win=65535 len=9 ttl=64 "
+		  "complete gso4=4");
 	build("UDP [::1]:1>[::2]:2 partial=set");
 	c.csum_offset++;
 	CHECK(strstr(craft_print(&c, text, 0), " partial=wrong") != NULL);
