@@ -16,6 +16,21 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "deps: installing$missing"
 export DEBIAN_FRONTEND=noninteractive
+# Some bring a server. The tests start their own; this machine's stays off, now
+# and after the next boot.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+	trap 'rm -f $policy' EXIT
+	trap 'exit 1' INT TERM
+	printf '#!/bin/sh\nexit 101\n' >$policy
+	chmod 755 $policy
+fi
 apt-get update -qq
 # shellcheck disable=SC2086 # a list of words
 apt-get install -y -qq --no-install-recommends $missing >/dev/null
+command -v systemctl >/dev/null || exit 0
+for package in coturn nginx-light unbound; do
+	case "$missing " in
+	*" $package "*) systemctl --quiet disable "${package%-light}" ;;
+	esac
+done

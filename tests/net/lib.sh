@@ -153,13 +153,19 @@ no_key() { echo "$1" >>"$DIR/keys"; }
 
 # What dom0 would have written by the time of its commit, as a whole
 db_text() {
+	if [ ! -s "$DIR/keys" ]; then
+		usual_keys
+		return
+	fi
 	usual_keys | awk -F ' = ' 'first { other[$1] = $0; next }
 		!($1 in other) { print }
 		END { for (k in other) if (other[k] ~ / = /) print other[k] }' \
 		first=1 "$DIR/keys" first=0 -
 }
 usual_keys() {
-	local file source
+	local n files connected="" connected6=""
+	for n in "${CLIENTS[@]}"; do connected+=${connected:+ }$(client_ip "$n"); done
+	for n in "${CLIENTS6[@]}"; do connected6+=${connected6:+ }$(client_ip6 "$n"); done
 	cat <<-END
 		/qubes-ip = $FW_IP
 		/qubes-gateway = $UP_IP
@@ -170,18 +176,17 @@ usual_keys() {
 		/qubes-netvm-gateway = $FW_IP
 		/qubes-netvm-primary-dns = 10.139.1.1
 		/qubes-netvm-secondary-dns = 10.139.1.2
-		/connected-ips = $(for n in "${CLIENTS[@]}"; do client_ip "$n"; done | paste -sd ' ')
+		/connected-ips = $connected
 		/qubes-ip6 = $FW_IP6
 		/qubes-gateway6 = $UP_IP6
 		/qubes-netvm-gateway6 = $FW_IP6
-		/connected-ips6 = $(for n in "${CLIENTS6[@]}"; do client_ip6 "$n"; done | paste -sd ' ')
+		/connected-ips6 = $connected6
 	END
-	for file in "$DIR"/rules/*; do
-		[ -e "$file" ] || continue
-		source=$(basename "$file")
-		sed "s#^#/qubes-firewall/$source/#" "$file"
-		echo "/qubes-firewall/$source = "
-	done
+	files=("$DIR"/rules/*)
+	[ -e "${files[0]}" ] || return 0
+	awk 'FNR == 1 { source = FILENAME; sub(".*/", "/qubes-firewall/", source)
+			print source " = " }
+		{ print source "/" $0 }' "${files[@]}"
 }
 
 # The file appears whole: a reader never sees half of it.
