@@ -30,7 +30,7 @@ try()
 {
 	local line ms
 
-	line=$(guest "$1" "peer tcp $2 $3 3000")
+	line=$(guest "$1" "peer tcp $2 $3 ms=3000")
 	ms=$(value ms "$line")
 	case "$(value result "$line") $(value icmp "$line")" in
 	'ok -1') out "$1 -> $2 port $3: connected, echo after $ms ms" ;;
