@@ -136,10 +136,11 @@ static uint64_t name_of_interest(const struct learn *l, const struct learner *s,
 				 const char *question)
 {
 	uint64_t name = hash_text(l, question, strlen(question));
+	const char *dot = question;
 
 	if (has_rule(s, name))
 		return name;
-	for (const char *dot = question; s->wildcard_count > 0 && (dot = strchr(dot, '.')) != NULL;) {
+	while (s->wildcard_count > 0 && (dot = strchr(dot, '.')) != NULL) {
 		dot++;
 		name = hash_text(l, dot, strlen(dot));
 		if (has_wildcard(s, name) && has_rule(s, name))

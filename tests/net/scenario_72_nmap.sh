@@ -29,6 +29,7 @@ scan_of() {
 }
 scan_is() { # WHAT NAME PATTERN
 	is "$1" "$(scan_of "$2")" "$3"
+	# shellcheck disable=SC2053 # the right side is a pattern on purpose
 	[[ $(scan_of "$2") == $3 ]] || tail -n 12 "$DIR/scan.$2"
 }
 

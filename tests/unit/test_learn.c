@@ -156,8 +156,9 @@ static bool reaches(uint16_t client, const char *dst, uint16_t port)
 {
 	static uint16_t sp = 20000;
 
+	sp++;
 	s = lab_send(&lab, (struct pk){ .port = client, .src = lab_ip[client], .dst = dst,
-					.proto = 6, .sp = ++sp, .dp = port, .flags = T_SYN });
+					.proto = 6, .sp = sp, .dp = port, .flags = T_SYN });
 	return s->verdict == FRAME_FORWARD;
 }
 

@@ -36,7 +36,8 @@ int main(void)
 {
 	static const char *const bad[] = {
 		"--timeout", "--timeout tcp-open", "--timeout nothing=1", "--timeout icmp=0",
-		"--timeout icmp=1209601", "--timeout fragment-ipv4=3601", "--nonsense", "stray", "--tap", "--tap client", "--tap client=c1",
+		"--timeout icmp=1209601", "--timeout fragment-ipv4=3601",
+		"--nonsense", "stray", "--tap", "--tap client", "--tap client=c1",
 		"--tap other=c1,ip=10.0.0.1", "--tap client=c1,ip=10.0.0",
 		"--tap client=,ip=10.0.0.1",
 		"--tap client=c1,ip=fd00::1", "--tap client=c1,ip=10.0.0.1,ip6=10.0.0.2",

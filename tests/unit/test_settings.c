@@ -269,7 +269,8 @@ static void test_source_options(void)
 	CHECK(strstr(logged, "\"10.137.0.5=1x\": not ADDRESS=NUMBER\n") != NULL);
 
 	test_case("settings_learning_and_silence_by_source");
-	read_text("/vm-config/ringfence-dns-learn = 10.137.0.5\n/vm-config/ringfence-quiet = all\n");
+	read_text("/vm-config/ringfence-dns-learn = 10.137.0.5\n"
+		  "/vm-config/ringfence-quiet = all\n");
 	CHECK(settings_options(&s, &a).learn && !settings_options(&s, &b).learn);
 	CHECK(settings_options(&s, &b).quiet && !settings_options(&s, &b).eim);
 
