@@ -39,6 +39,7 @@ DAEMON_SRC := $(filter-out $(TOOL_SRC),$(sort $(wildcard firewall/*.c)))
 COMMON_SRC := $(ROOM_SRC) $(filter-out firewall/main.c,$(DAEMON_SRC))
 FAKE_SRC   := $(sort $(wildcard tests/fake/*.c tests/craft/*.c))
 UNIT_SRC   := $(sort $(wildcard tests/unit/test_*.c))
+MODEL_SRC  := $(sort $(wildcard tests/model/*.c))
 FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 BENCH_SRC  := $(sort $(wildcard tests/bench/bench_*.c))
 NET_SRC    := $(sort $(wildcard tests/net/*.c))
@@ -106,10 +107,14 @@ $(BUILD)/cov/unit/%: $(BUILD)/cov/tests/unit/%.o $(call obj,cov,$(COV_SRC))
 	$(say) LINK $@
 	$(Q)$(CC) --coverage $^ -o $@
 
+$(BUILD)/cov/unit/test_model: $(call obj,cov,$(MODEL_SRC))
+
 $(BUILD)/unit/%: $(BUILD)/san/tests/unit/%.o $(call obj,san,$(COMMON_SRC) $(FAKE_SRC))
 	@mkdir -p $(@D)
 	$(say) LINK $@
 	$(Q)$(CC) $(SAN) $^ -o $@ $(LIBS) -lpthread
+
+$(BUILD)/unit/test_model: $(call obj,san,$(MODEL_SRC))
 
 $(BUILD)/fuzz/%: $(BUILD)/fuzzobj/tests/fuzz/%.o $(call obj,fuzzobj,$(COMMON_SRC) $(FAKE_SRC))
 	@mkdir -p $(@D)

@@ -50,7 +50,7 @@ check_clang_builds() {
 	local targets=() f
 	for f in "${c_files[@]}"; do
 		case $f in
-		tests/unit/test_*.c) targets+=("$out/clang/san/${f%.c}.o") ;;
+		tests/unit/test_*.c | tests/model/*.c) targets+=("$out/clang/san/${f%.c}.o") ;;
 		tests/net/diff/*.c) targets+=("$out/clang/rel/${f%.c}.o") ;;
 		tests/net/*.c | tests/xen/*.c)
 			f=${f#tests/}
