@@ -121,6 +121,10 @@ $(BUILD)/fuzz/%: $(BUILD)/fuzzobj/tests/fuzz/%.o $(call obj,fuzzobj,$(COMMON_SRC
 	$(say) LINK $@
 	$(Q)$(CLANG) $(SAN) -fsanitize=fuzzer $^ -o $@ $(LIBS) -lpthread
 
+# The packet fuzzer comes in several files, and makes packets as the rig does.
+$(BUILD)/fuzz/fuzz_packet: $(call obj,fuzzobj,$(sort $(wildcard tests/fuzz/packet_*.c)) \
+	tests/net/diff/build.c tests/net/diff/parse.c)
+
 $(BUILD)/bench/%: $(BUILD)/rel/tests/bench/%.o $(call obj,rel,$(COMMON_SRC) $(FAKE_SRC))
 	@mkdir -p $(@D)
 	$(say) LINK $@

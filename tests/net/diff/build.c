@@ -42,7 +42,7 @@ uint16_t sum_of(const uint8_t *p, size_t len, uint32_t sum)
 	return (uint16_t)sum;
 }
 
-uint32_t pseudo_sum(const uint8_t *ip, uint8_t family, uint8_t proto, uint32_t len)
+uint32_t pseudo_header_sum(const uint8_t *ip, uint8_t family, uint8_t proto, uint32_t len)
 {
 	uint32_t sum = (len >> 16) + (len & 0xffff) + proto;
 
@@ -182,7 +182,7 @@ uint32_t build(uint8_t *out, const struct pk *k, enum side side, uint16_t nat_po
 		if (k->poke[i].at && k->poke[i].at <= total)
 			ip[k->poke[i].at - 1] = k->poke[i].value;
 	if (sum_at && !k->no_sum) {
-		sum = k->proto == P_ICMP ? 0 : pseudo_sum(ip, k->family, k->proto, len);
+		sum = k->proto == P_ICMP ? 0 : pseudo_header_sum(ip, k->family, k->proto, len);
 		sum = (uint16_t)~sum_of(ip + head, len, sum);
 		if (k->bad_sum)
 			sum ^= 0x0101;

@@ -98,7 +98,7 @@ void put32(uint8_t *p, uint32_t v);
 /* the folded sum, not complemented */
 uint16_t sum_of(const uint8_t *p, size_t len, uint32_t sum);
 /* of addresses, protocol and length */
-uint32_t pseudo_sum(const uint8_t *ip, uint8_t family, uint8_t proto, uint32_t len);
+uint32_t pseudo_header_sum(const uint8_t *ip, uint8_t family, uint8_t proto, uint32_t len);
 void addr_of(uint8_t out[16], uint8_t family, const char *text);
 
 /* The whole frame into @out (DATAGRAM_ROOM); returns its length. */

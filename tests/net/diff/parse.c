@@ -106,7 +106,7 @@ bool sums_right(const uint8_t *ip, const struct layout *l, bool *ip_ok)
 	if (l->proto == P_UDP && get16(ip + l->sum_at) == 0)
 		return true;
 	return sum_of(ip + l->l4, len,
-		      l->proto == P_ICMP ? 0 : pseudo_sum(ip, l->family, l->proto, len)) == 0xffff;
+		      l->proto == P_ICMP ? 0 : pseudo_header_sum(ip, l->family, l->proto, len)) == 0xffff;
 }
 
 /* --- words ---------------------------------------------------------------------- */
