@@ -453,6 +453,9 @@ static void op_around(struct input *in)
 		engine_set_dns(w.e, &map, 1);
 		w.dns_mapped = true;
 		break;
+	case 2:
+		world_connected(a & 4);
+		break;
 	default:
 		engine_stir(w.e, &a, 1);
 		break;
@@ -478,12 +481,12 @@ static void op_time(struct input *in)
 
 static void one_step(struct input *in, uint8_t op)
 {
-	static void (*const ops[32])(struct input * in) = {
-	    op_packet, op_packet, op_packet, op_packet, op_packet, op_packet,	op_packet,
-	    op_packet, op_flow,	  op_flow,   op_flow,	op_flow,   op_flow,	op_flow,
-	    op_flow,   op_flow,	  op_error,  op_error,	op_error,  op_datagram, op_datagram,
-	    op_piece,  op_piece,  op_piece,  op_pieces, op_pieces, op_raw,	op_policy,
-	    op_iface,  op_around, op_time,   op_time,
+	static void (*const ops[32])(struct input *) = {
+		op_packet, op_packet, op_packet, op_packet, op_packet, op_packet,	op_packet,
+		op_packet, op_flow,	  op_flow,   op_flow,	op_flow,   op_flow,	op_flow,
+		op_flow,   op_flow,	  op_error,  op_error,	op_error,  op_datagram, op_datagram,
+		op_piece,  op_piece,  op_piece,  op_pieces, op_pieces, op_raw,	op_policy,
+		op_iface,  op_around, op_time,   op_time,
 	};
 
 	ops[op & 31](in);

@@ -54,7 +54,7 @@ static bool is_behind_us(const uint8_t *p, uint8_t family)
 		    memcmp(p, family == 4 ? s->ip4 : s->ip6, width_of(family)) == 0)
 			return true;
 	}
-	return is_addr(p, family, address_text[family == 6][A_STOPPED]);
+	return w.connected && is_addr(p, family, address_text[family == 6][A_STOPPED]);
 }
 
 static uint32_t l4_header(const uint8_t *ip, const struct layout *l)

@@ -157,6 +157,16 @@ void world_link(unsigned int port, bool up)
 	w.port[port].link = up;
 }
 
+/* Q10: of a qube that does not run */
+void world_connected(bool known)
+{
+	struct addr connected[2] = {world_addr(4, text4(A_STOPPED)),
+				    world_addr(6, text6(A_STOPPED))};
+
+	REQUIRE(engine_set_connected(w.e, connected, known ? 2 : 0) == 0);
+	w.connected = known;
+}
+
 static struct policy *compile(uint8_t family, const char *const *rules, bool accept)
 {
 	struct rule_pair pairs[6] = {{"policy", accept ? "accept" : "drop", accept ? 6 : 4}};
@@ -287,8 +297,6 @@ void world_wait(uint64_t ms)
 void world_start(uint8_t seed)
 {
 	struct engine_config c = {.flow_max = 64};
-	struct addr connected[2] = {world_addr(4, text4(A_STOPPED)),
-				    world_addr(6, text6(A_STOPPED))};
 
 	memset(c.hash_key, seed, sizeof(c.hash_key));
 	memset(c.rng_seed, seed, sizeof(c.rng_seed));
@@ -304,7 +312,7 @@ void world_start(uint8_t seed)
 		if (i < 3)
 			world_policy(i, 6, 0, true);
 	}
-	REQUIRE(engine_set_connected(w.e, connected, 2) == 0);
+	world_connected(true);
 }
 
 /* No entry stays: everything times out when time passes. */

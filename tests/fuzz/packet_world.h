@@ -59,7 +59,7 @@ struct world {
 	struct memory flow[FLOWS];
 	unsigned int flows;		    /* remembered so far */
 	uint64_t frames_in, taken, answers; /* what engine_stats must agree with */
-	bool dns_mapped;
+	bool dns_mapped, connected;
 	struct frame f;
 	uint32_t in_len, out_len;
 	bool sum_known;	 /* the checksum that went in is right, or partial as it should be */
@@ -95,6 +95,7 @@ void world_explain(void);
 void world_port(unsigned int port, unsigned int variant);
 void world_remove(unsigned int port);
 void world_link(unsigned int port, bool up);
+void world_connected(bool known);
 /* 0: nothing, 1..3: some rules; of client @port, of one family */
 void world_policy(unsigned int port, uint8_t family, unsigned int which, bool accept);
 struct addr world_addr(uint8_t family, const char *text);
