@@ -133,6 +133,19 @@ static bool fragment_of(const struct bytes *f, struct layout *l)
 	return is_whole(f, l) && (l->fragment || l->frag_at);
 }
 
+/* The next header field that leads to the header at @at. */
+static uint8_t *before(uint8_t *ip, uint32_t at)
+{
+	uint8_t *next = ip + 6;
+	uint32_t i = 40;
+
+	while (i < at) {
+		next = ip + i;
+		i += ((uint32_t)ip[i + 1] + 1) * 8;
+	}
+	return next;
+}
+
 /* Put the datagram of fragment @i together in @room; 0: it is not complete. */
 static uint32_t gather(const struct outputs *o, unsigned int i, bool *mine, uint8_t *room)
 {
@@ -157,7 +170,7 @@ static uint32_t gather(const struct outputs *o, unsigned int i, bool *mine, uint
 		if (!l.more)
 			end = l.offset + data;
 		if (!l.later && l.family == 6) /* next header: the first one's */
-			room[ETH + 6] = o->f[k].b[ETH + l.frag_at];
+			*before(room + ETH, l.frag_at) = o->f[k].b[ETH + l.frag_at];
 	}
 	if (end == 0 || have != end)
 		return 0;

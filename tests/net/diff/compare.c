@@ -100,15 +100,22 @@ static bool quote_ttl(uint8_t *k, uint8_t *r, uint32_t len, uint32_t *fields)
 	return true;
 }
 
-/* The kernel's DNAT takes its own error for the server's, and translates it back. */
-static bool from_virtual_dns(const uint8_t *ip, const struct layout *l)
+/*
+ * An error about a packet to a virtual DNS server: the kernel's DNAT takes whoever
+ * sends it for the server, and translates its address back.
+ */
+static void undo_source(struct canon *k, struct canon *r, uint32_t *fields)
 {
-	uint8_t a[16], b[16];
+	uint8_t a[16], b[16], *from = k->b + ETH + 12;
 
 	addr_of(a, 4, DNS_VIRTUAL);
 	addr_of(b, 4, DNS_VIRTUAL2);
-	return config.dns && l->family == 4 &&
-	       (memcmp(ip + 12, a, 4) == 0 || memcmp(ip + 12, b, 4) == 0);
+	if (!config.dns || k->b[ETH] >> 4 != 4 || memcmp(from, r->b + ETH + 12, 4) == 0 ||
+	    (memcmp(from, a, 4) != 0 && memcmp(from, b, 4) != 0) || !k->ip_sum_ok)
+		return;
+	memcpy(from, r->b + ETH + 12, 4);
+	put16(k->b + ETH + 10, get16(r->b + ETH + 10));
+	*fields |= FIELD_SOURCE;
 }
 
 static const char *compare_error(const struct outputs out[SIDES], uint32_t *fields)
@@ -123,10 +130,7 @@ static const char *compare_error(const struct outputs out[SIDES], uint32_t *fiel
 		return "an own error with a wrong checksum";
 	if (memcmp(k->b, r->b, ETH) != 0)
 		return "own errors with different Ethernet headers";
-	if (from_virtual_dns(k->b + ETH, &lk) && !from_virtual_dns(r->b + ETH, &lr)) {
-		memcpy(k->b + ETH + at, r->b + ETH + at, 4);
-		*fields |= FIELD_SOURCE;
-	}
+	undo_source(k, r, fields);
 	if (memcmp(k->b + ETH + at, r->b + ETH + at, addrs) != 0)
 		return "own errors from or to different addresses (I8)";
 	if (memcmp(k->b + ETH, r->b + ETH, at) != 0)
@@ -222,6 +226,8 @@ static const char *compare_bytes(const struct pk *p, uint32_t *fields)
 		return "one checksum is right, the other is not";
 	if (!r->sum_ok && !(p->traits & (T_BAD_SUM | T_QUOTE_BAD)))
 		return "a wrong checksum";
+	if ((p->traits & T_ERROR) && p->at == UPLINK)
+		undo_source(k, r, fields);
 	undo_clamp(k, r, fields);
 	undo_df(p, k, r, fields);
 	if (k->len != r->len)
@@ -369,7 +375,7 @@ bool compare(struct conv *c, const struct pk *p, struct outputs out[SIDES])
 
 	counts.packets++;
 	if (!same_pieces(out))
-		fields |= FIELD_PIECES;
+		fields |= p->exts ? FIELD_PIECES : FIELD_OTHER_PIECES;
 	for (int s = 0; s < SIDES; s++) {
 		reassemble(&out[s], whole_room[s], sizeof(whole_room[s]));
 		v[s] = verdict_of(p, &out[s]);
@@ -390,7 +396,7 @@ bool compare(struct conv *c, const struct pk *p, struct outputs out[SIDES])
 	}
 	what = compare_same(c, p, out, v[KERNEL].outcome, &fields);
 	if (v[KERNEL].outcome != O_FORWARDED)
-		fields &= ~(uint32_t)FIELD_PIECES;
+		fields &= ~(uint32_t)(FIELD_PIECES | FIELD_OTHER_PIECES);
 	for (uint32_t f = 1; what == NULL && f <= FIELD_LAST; f <<= 1)
 		if ((fields & f) && !difference_field((enum field)f))
 			what = "a field that may not differ";

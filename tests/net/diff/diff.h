@@ -168,7 +168,8 @@ enum field {
 	FIELD_QUOTE_LENGTH = 2,
 	FIELD_QUOTE_TTL = 4,
 	FIELD_MSS = 8,
-	FIELD_PIECES = 16,
+	FIELD_PIECES = 16,	 /* of a packet with extension headers */
+	FIELD_OTHER_PIECES = 32, /* of any other */
 	FIELD_PROTO = 64,
 	FIELD_DF = 128,
 	FIELD_SOURCE = 256,

@@ -32,7 +32,7 @@ static bool is_invalid_to_dns(const struct pk *k, const struct verdict v[SIDES])
 
 	addr_of(a, 4, DNS_VIRTUAL);
 	addr_of(b, 4, DNS_VIRTUAL2);
-	return config.dns && is_admin(k, v) && k->proto == P_TCP && !(k->flags & F_SYN) &&
+	return config.dns && is_admin(k, v) && k->proto == P_TCP && (k->flags & (F_SYN | F_ACK)) != F_SYN &&
 	       k->dport == 53 && (memcmp(k->dst, a, 4) == 0 || memcmp(k->dst, b, 4) == 0);
 }
 
@@ -113,7 +113,7 @@ static const struct difference table[] = {
 	{"no-start-rejected", .traits = T_ODD_FLAGS, .from = FROM_CLIENT, .kernel = ERROR,
 	 .ringfence = NONE, .also = is_admin},
 	{"dns-invalid-rejected", .family = 4, .from = FROM_CLIENT, .kernel = ERROR,
-	 .ringfence = NONE, .also = is_invalid_to_dns},
+	 .ringfence = NONE | FORWARDED, .rare = true, .also = is_invalid_to_dns},
 	{"inter-client-rejected", .traits = T_INTER_CLIENT, .from = FROM_CLIENT, .kernel = ERROR,
 	 .ringfence = NONE, .also = is_admin},
 	{"martian", .traits = T_MARTIAN, .from = FROM_CLIENT, .kernel = FORWARDED | ERROR,
@@ -161,6 +161,7 @@ static const struct difference table[] = {
 	{"quote-ttl", .fields = FIELD_QUOTE_TTL},
 	{"mss-clamp", .fields = FIELD_MSS},
 	{"ports-rewritten", .fields = FIELD_PROTO},
+	{"pieces", .fields = FIELD_PIECES},
 	{"df-of-pieces", .fields = FIELD_DF},
 };
 

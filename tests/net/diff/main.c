@@ -86,7 +86,7 @@ static const struct {
 	void (*talk)(struct rng *r, uint8_t family, uint8_t client);
 } kinds[] = {
 	{"tcp", 10, talk_tcp},   {"udp", 4, talk_udp},
-	{"echo", 3, talk_echo},  {"pieces", 5, talk_pieces},
+	{"echo", 3, talk_echo},  {"pieces", 3, talk_pieces},
 	{"odd", 5, talk_odd},    {"place", 5, talk_place},
 	{"ext", 4, ext},	     {"protocol", 2, talk_protocol},
 	{"collide", 2, collide},

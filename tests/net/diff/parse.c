@@ -98,15 +98,16 @@ struct layout parse(const uint8_t *ip, uint32_t have)
 
 bool sums_right(const uint8_t *ip, const struct layout *l, bool *ip_ok)
 {
-	uint32_t len = l->len - l->l4;
+	uint32_t len = l->len - l->l4, sum = 0;
 
 	*ip_ok = l->family == 6 || sum_of(ip, (ip[0] & 15u) * 4, 0) == 0xffff;
 	if (!l->sum_at || l->fragment)
 		return true;
 	if (l->proto == P_UDP && get16(ip + l->sum_at) == 0)
 		return true;
-	return sum_of(ip + l->l4, len,
-		      l->proto == P_ICMP ? 0 : pseudo_header_sum(ip, l->family, l->proto, len)) == 0xffff;
+	if (l->proto != P_ICMP)
+		sum = pseudo_header_sum(ip, l->family, l->proto, len);
+	return sum_of(ip + l->l4, len, sum) == 0xffff;
 }
 
 /* --- words ---------------------------------------------------------------------- */

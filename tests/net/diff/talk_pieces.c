@@ -14,11 +14,13 @@ static bool open_tcp(struct rng *r, uint32_t *seq, uint32_t *ack)
 	*seq = (uint32_t)rng_next(r);
 	*ack = (uint32_t)rng_next(r);
 	k.flags = F_SYN;
+	k.window = 65535;
 	k.seq = *seq;
 	if (!step(&c, &k) || !c.passed)
 		return false;
 	k = conv_in(&c);
 	k.flags = F_SYN | F_ACK;
+	k.window = 65535;
 	k.seq = (*ack)++;
 	k.ack = ++*seq;
 	if (!step(&c, &k) || !c.passed)
@@ -57,7 +59,10 @@ void talk_pieces(struct rng *r, uint8_t family, uint8_t client)
 		if (cut + 60 > config.mtu)
 			cut = config.mtu - 60u;
 		most = cut * 20 < 6000 ? cut * 20 : 6000;
+		if (cut > 900 && c.proto != P_TCP && rng_one_in(r, 4)) /* as long as they get */
+			most = cut * 40 < 62000 ? cut * 40 : 62000;
 		k.flags = F_ACK;
+		k.window = 65535;
 		k.seq = in ? ack : seq;
 		k.ack = in ? seq : ack;
 		k.len = (uint16_t)(20 + rng_below(r, most - 20));
@@ -65,6 +70,10 @@ void talk_pieces(struct rng *r, uint8_t family, uint8_t client)
 			k.traits |= T_BIG;
 		if (family == 4 && rng_one_in(r, 8))
 			k.frag = 0x4000;
+		if (family == 6 && rng_one_in(r, 4)) { /* F9: in the part that is cut up */
+			pk_ext(&k, 60, 16);
+			k.traits |= cut < 16 + 20 ? T_TINY : 0;
+		}
 		if (rng_one_in(r, 12)) {
 			k.ttl = 1;
 			k.traits |= T_TTL;

@@ -318,7 +318,8 @@ static bool event_syn(enum end from) /* T8, T9 */
 	/* the challenge ACK of the other end */
 	k = segment(!from, F_ACK, t.nxt[!from], 0);
 	k.traits |= T_SYN_LATER;
-	return step(&t.c, &k);
+	/* while it closes, the kernel is not sure what it has seen */
+	return step(&t.c, &k) && !closing();
 }
 
 static bool event_flags(enum end from) /* T12 */
