@@ -111,6 +111,12 @@ void canonical(struct canon *out, const struct bytes *f, uint16_t nat, uint16_t 
 			}
 		}
 	}
+	if (l.error && l.len > l.l4 + 8u) { /* an outer checksum does not see the difference */
+		at = l.l4 + 8u;
+		inner = parse(ip + at, l.len - at);
+		if (inner.ok && inner.sum_at && inner.proto != P_UDP)
+			same_zero(ip + at + inner.sum_at, false);
+	}
 	if (l.family == 4)
 		same_zero(ip + 10, false);
 	if (l.sum_at && !l.fragment && (l.proto != P_UDP || get16(ip + l.sum_at)))
