@@ -33,7 +33,8 @@ static bool is_invalid_to_dns(const struct pk *k, const struct verdict v[SIDES])
 	addr_of(a, 4, DNS_VIRTUAL);
 	addr_of(b, 4, DNS_VIRTUAL2);
 	return config.dns && is_admin(k, v) && k->proto == P_TCP &&
-	       (k->flags & (F_SYN | F_ACK)) != F_SYN && k->dport == 53 && (memcmp(k->dst, a, 4) == 0 || memcmp(k->dst, b, 4) == 0);
+	       (k->flags & (F_SYN | F_ACK)) != F_SYN && k->dport == 53 &&
+	       (memcmp(k->dst, a, 4) == 0 || memcmp(k->dst, b, 4) == 0);
 }
 
 static bool is_too_big(const struct pk *k, const struct verdict v[SIDES])
