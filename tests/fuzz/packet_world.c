@@ -267,7 +267,7 @@ void world_run(void)
 	if (!needed)
 		payload(f, true, kept);
 	w.frames_in++;
-	w.in_partial = f->csum == CSUM_PARTIAL;
+	w.in_partial = f->csum == CSUM_PARTIAL || f->gso != GSO_NONE;
 	engine_process(w.e, &f, 1, (struct engine_time){w.ms});
 	if (!needed)
 		payload(f, false, kept);

@@ -64,7 +64,7 @@ struct world {
 	uint32_t in_len, out_len;
 	bool sum_known;	 /* the checksum that went in is right, or partial as it should be */
 	bool pattern;	 /* the payload is the pattern */
-	bool in_partial; /* the checksum that went in is partial */
+	bool in_partial; /* the checksum that went in is partial, or is taken for it */
 	uint8_t in[DATAGRAM_ROOM + 64], tail[DATAGRAM_ROOM + 64], out[DATAGRAM_ROOM + 64];
 };
 
