@@ -149,6 +149,8 @@ static const struct difference table[] = {
 	{"rst-without-ack", .traits = T_SYN_SENT, .kernel = FORWARDED, .ringfence = NONE,
 	 .also = is_rst},
 	{"syn-in-connection", .traits = T_SYN_LATER, .kernel = NONE, .ringfence = FORWARDED},
+	{"rst-inexact", .traits = T_RST_INEXACT, .kernel = NONE, .ringfence = FORWARDED,
+	 .rare = true},
 	{"rst-outside", .traits = T_RST_INEXACT, .kernel = FORWARDED, .ringfence = NONE},
 	{"old-segment", .traits = T_OUT_OF_WINDOW, .kernel = FORWARDED, .ringfence = NONE,
 	 .also = has_data},
