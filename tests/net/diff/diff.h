@@ -122,7 +122,7 @@ struct config {
 	const char *kernel_ns, *fw_ns; /* names of ip-netns(8) */
 	const char *db;		       /* ringfenced's file: */
 	uint64_t seed;
-	uint32_t packets, failures;
+	uint32_t packets, failures, linger_s;
 	uint16_t mtu;		 /* of the uplink */
 	bool ipv6, dns, verbose; /* dns: the virtual servers are translated */
 	const char *conformance;
@@ -133,6 +133,8 @@ extern struct config config;
 
 void sides_open(void);
 void sides_close(void);
+/* wait for what comes late */
+void linger(unsigned int seconds);
 /* one frame to one side at one port; everything it causes is in @out */
 void exchange(enum side side, unsigned int port, const uint8_t *frame, uint32_t len,
 	      struct outputs *out);

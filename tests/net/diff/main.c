@@ -7,6 +7,7 @@
  *	--conformance FILE	rule sets from there, too
  *	--seed N, --packets N	what is sent (the same for the same numbers)
  *	--mtu N		the uplink's
+ *	--linger S	wait so long for reassembly timeouts
  *	--failures N	stop after so many (50)
  *	--dns		the virtual DNS servers are not the uplink's
  *	--ipv6		both families
@@ -148,13 +149,14 @@ static void report(void)
 static void parse_options(int argc, char **argv)
 {
 	static const struct option longs[] = {
-	    {"kernel-ns", 1, NULL, 'k'},   {"fw-ns", 1, NULL, 'f'},
-	    {"db", 1, NULL, 'd'},	   {"seed", 1, NULL, 's'},
-	    {"packets", 1, NULL, 'p'},	   {"mtu", 1, NULL, 'm'},
-	    {"ipv6", 0, NULL, '6'},	   {"dns", 0, NULL, 'D'},
-	    {"verbose", 0, NULL, 'v'},	   {"list", 0, NULL, 'l'},
-	    {"conformance", 1, NULL, 'c'}, {"failures", 1, NULL, 'n'},
-	    {"only", 1, NULL, 'o'},	   {NULL, 0, NULL, 0}};
+		{"kernel-ns", 1, NULL, 'k'},   {"fw-ns", 1, NULL, 'f'},
+		{"db", 1, NULL, 'd'},	   {"seed", 1, NULL, 's'},
+		{"packets", 1, NULL, 'p'},	   {"mtu", 1, NULL, 'm'},
+		{"ipv6", 0, NULL, '6'},	   {"dns", 0, NULL, 'D'},
+		{"verbose", 0, NULL, 'v'},	   {"list", 0, NULL, 'l'},
+		{"conformance", 1, NULL, 'c'}, {"failures", 1, NULL, 'n'},
+		{"linger", 1, NULL, 'L'},
+		{"only", 1, NULL, 'o'},	   {NULL, 0, NULL, 0}};
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -189,6 +191,9 @@ static void parse_options(int argc, char **argv)
 		case 'n':
 			config.failures = (uint32_t)strtoul(optarg, NULL, 10);
 			break;
+		case 'L':
+			config.linger_s = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
 		case 'c':
 			config.conformance = optarg;
 			break;
@@ -202,16 +207,17 @@ static void parse_options(int argc, char **argv)
 			exit(2);
 		}
 	}
-	if (!config.kernel_ns || !config.fw_ns || !config.db)
-		die("--kernel-ns, --fw-ns and --db are needed");
 }
 
 int main(int argc, char **argv)
 {
 	parse_options(argc, argv);
+	if (!config.kernel_ns || !config.fw_ns || !config.db)
+		die("--kernel-ns, --fw-ns and --db are needed");
 	policy_open();
 	sides_open();
 	run();
+	linger(config.linger_s);
 	report();
 	sides_close();
 	return counts.failures ? 1 : 0;

@@ -247,3 +247,20 @@ void exchange(enum side side, unsigned int port, const uint8_t *frame, uint32_t 
 	for (unsigned int i = 0; i < PORTS; i++)
 		collect(side, i, out);
 }
+
+void linger(unsigned int seconds)
+{
+	static struct outputs out;
+	double end = now() + seconds;
+
+	while (now() < end) {
+		usleep(100000);
+		for (int s = 0; s < SIDES; s++)
+			for (unsigned int i = 0; i < PORTS; i++) {
+				out.n = 0;
+				collect((enum side)s, i, &out);
+				if (out.n)
+					die("a frame to port %u that nobody asked for", i);
+			}
+	}
+}
