@@ -146,6 +146,24 @@ static void report(void)
 	       (unsigned long long)late_errors[KERNEL], (unsigned long long)late_errors[RINGFENCE]);
 }
 
+static void set_number(int opt, uint32_t value)
+{
+	switch (opt) {
+	case 'p':
+		config.packets = value;
+		break;
+	case 'n':
+		config.failures = value;
+		break;
+	case 'L':
+		config.linger_s = value;
+		break;
+	default:
+		config.mtu = (uint16_t)value;
+		break;
+	}
+}
+
 static void parse_options(int argc, char **argv)
 {
 	static const struct option longs[] = {
@@ -174,10 +192,10 @@ static void parse_options(int argc, char **argv)
 			config.seed = strtoull(optarg, NULL, 10);
 			break;
 		case 'p':
-			config.packets = (uint32_t)strtoul(optarg, NULL, 10);
-			break;
+		case 'n':
+		case 'L':
 		case 'm':
-			config.mtu = (uint16_t)strtoul(optarg, NULL, 10);
+			set_number(opt, (uint32_t)strtoul(optarg, NULL, 10));
 			break;
 		case 'D':
 			config.dns = true;
@@ -187,12 +205,6 @@ static void parse_options(int argc, char **argv)
 			break;
 		case 'v':
 			config.verbose = true;
-			break;
-		case 'n':
-			config.failures = (uint32_t)strtoul(optarg, NULL, 10);
-			break;
-		case 'L':
-			config.linger_s = (uint32_t)strtoul(optarg, NULL, 10);
 			break;
 		case 'c':
 			config.conformance = optarg;
