@@ -217,6 +217,32 @@ reload_storm() {
 }
 scenario R5_reload_storm_loses_nothing reload_storm
 
+# R7, D3: who was refused what, by which rule; and a flood is a few lines
+packet_log() {
+	local before ip
+	ip=$(client_ip 1)
+	logged() { wait_for 3 grep -q "$1" "$DIR/daemon.log" || complain "no line with \"$1\""; }
+	rules 1 "action=drop dst4=$SERVER2/32" "action=accept dst4=$SERVER/32"
+	rules6 1 "action=accept proto=icmp"
+	commit_of "$ip" "$(client_ip6 1)"
+	c1 "$PEER" probe tcp $SERVER2 80 >/dev/null
+	logged "$ip > $SERVER2 tcp 80: rejected by rule 0000"
+	c1 "$PEER" probe udp $FAR 9000 >/dev/null
+	logged "$ip > $FAR udp 9000: rejected by rule policy"
+	c1 "$PEER" probe tcp $SERVER6 443 >/dev/null
+	logged "$(client_ip6 1) > $SERVER6 tcp 443: rejected by rule policy"
+	before=$(wc -l <"$DIR/daemon.log")
+	c1 "$WIRE" send c1 smac="$(client_mac 1)" sip="$ip" dip=$SERVER2 sport=1 dport=7000 \
+		count=30000 vary=1
+	c2 "$PEER" probe -t 100 tcp "$ip" 7001 >/dev/null
+	logged "$(client_ip 2) > $ip tcp 7001: dropped: inter-client"
+	sleep 1.2
+	c1 "$PEER" probe tcp $SERVER2 81 >/dev/null
+	logged "more since the last"
+	within "lines about thirty thousand packets" $(($(wc -l <"$DIR/daemon.log") - before)) 200
+}
+scenario R7_D3_log_of_refusals packet_log
+
 # The tool on the live set-up and on its file
 tool() {
 	local db=$DIR/tool.db answer

@@ -29,7 +29,7 @@ scan_of() {
 }
 scan_is() { # WHAT NAME PATTERN
 	is "$1" "$(scan_of "$2")" "$3"
-	# shellcheck disable=SC2053 # the right side is a pattern on purpose
+	# shellcheck disable=SC2053 # a pattern, again
 	[[ $(scan_of "$2") == $3 ]] || tail -n 12 "$DIR/scan.$2"
 }
 

@@ -77,6 +77,10 @@ attacks() {
 	thc c1 fuzz_ip6 -x -IFSDHR c1 $SERVER6
 	thc c1 exploit6 c1 $SERVER6
 	thc_end
+	thc c1 fragmentation6 -p c1 $SERVER6
+	thc c1 implementation6 -p c1 $SERVER6
+	thc c1 denial6 c1 $SERVER6 1
+	thc_end
 	wait $flow
 	watch_end
 	kill $watch2
