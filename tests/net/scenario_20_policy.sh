@@ -225,6 +225,7 @@ packet_log() {
 	rules 1 "action=drop dst4=$SERVER2/32" "action=accept dst4=$SERVER/32"
 	rules6 1 "action=accept proto=icmp"
 	commit_of "$ip" "$(client_ip6 1)"
+	sleep 1.1 # a source may say two things a second; be sure that it has not
 	c1 "$PEER" probe tcp $SERVER2 80 >/dev/null
 	logged "$ip > $SERVER2 tcp 80: rejected by rule 0000"
 	c1 "$PEER" probe udp $FAR 9000 >/dev/null
