@@ -124,3 +124,45 @@ connected6() {
 	up ip address del $absent/128 dev lo
 }
 scenario Q10_connected_ips6 connected6
+
+# --- /vm-config/: what the user says in dom0 -------------------------------------------
+
+flow_quota() { # N4, D2
+	local flow
+	key /vm-config/ringfence-flows "$(client_ip 1)=100"
+	db_write
+	sleep 0.3
+	c1 "$PEER" seq -t 3000 tcp $SERVER 9000 600 1000 >"$DIR/quota" &
+	flow=$!
+	sleep 0.1
+	c1 "$WIRE" send c1 smac="$(client_mac 1)" sip="$(client_ip 1)" dip=192.0.2.9 sport=1 \
+		dport=9 count=500 vary=1
+	wait_for 3 sh -c "[ \"\$('$TOOL' status --control '$DIR/control.sock' | jq '.sources[] |
+		select(.ip == \"$(client_ip 1)\") | .flows')\" = 100 ]"
+	is "flows of client 1" "$(source_stat 1 flows)" 100
+	wait $flow
+	is "its established flow" "$(jq -r '"\(.received) \(.lost) \(.error)"' "$DIR/quota")" "600 0 "
+	is "a new one: an unreplied one makes room" "$(c1 "$PEER" probe tcp $SERVER 80)" "ok *"
+	c2 "$WIRE" send c2 smac="$(client_mac 2)" sip="$(client_ip 2)" dip=192.0.2.9 sport=1 \
+		dport=9 count=500 vary=1
+	wait_for 3 sh -c "[ \"\$('$TOOL' status --control '$DIR/control.sock' | jq '.sources[] |
+		select(.ip == \"$(client_ip 2)\") | .flows')\" -ge 400 ]"
+	above "flows of client 2, which has no such limit" "$(source_stat 2 flows)" 400
+	RIG_DIRTY=1
+}
+scenario N4_flow_quota flow_quota
+
+quiet() { # R7
+	key /vm-config/ringfence-quiet "$(client_ip 2)"
+	db_write
+	sleep 0.3
+	rules 2 "action=accept proto=icmp"
+	rules 3 "action=accept proto=icmp"
+	commit_of "$(client_ip 2)" "$(client_ip 3)"
+	c2 "$PEER" probe tcp $SERVER2 8081 >/dev/null
+	c3 "$PEER" probe tcp $SERVER2 8081 >/dev/null
+	check "a client that is logged" wait_for 3 grep -q \
+		"$(client_ip 3) > $SERVER2 tcp 8081: rejected" "$DIR/daemon.log"
+	is "one that is not" "$(grep -c "^.*$(client_ip 2) > $SERVER2 tcp 8081" "$DIR/daemon.log")" 0
+}
+scenario R7_quiet_client quiet

@@ -117,6 +117,7 @@ name_server() {
 			local-zone: "example.org." static
 			local-data: "www.example.org. 60 IN A $SERVER"
 			local-data: "www.example.org. 60 IN AAAA $SERVER6"
+			local-data: "cdn.example.org. 60 IN A $SERVER3"
 		END
 		for ((i = 0; i < 40; i++)); do
 			echo "local-data: 'big.example.org. 60 IN TXT \"record $i of a set that is" \
@@ -195,6 +196,33 @@ dns_dnat() {
 	is "one for both" "$(c1 dig +time=2 +tries=1 @10.139.1.2 www.example.org A +short)" $SERVER
 }
 scenario R8_dns_virtual_addresses dns_dnat
+
+# R4: a name in a rule means what the client was just told it means
+dns_learn() {
+	key /qubes-primary-dns $REAL_DNS
+	key /qubes-netvm-primary-dns $REAL_DNS
+	key /vm-config/ringfence-dns-learn "$(client_ip 1) $(client_ip6 1)"
+	key "/vm-config/ringfence-wildcard-$(client_ip 1)" example.org
+	name_server
+	rules 1 "action=accept specialtarget=dns" \
+		"action=accept dsthost=www.example.org proto=tcp dstports=80-80" \
+		"action=accept dsthost=example.org proto=tcp dstports=443-443"
+	rules 2 "action=accept specialtarget=dns" \
+		"action=accept dsthost=www.example.org proto=tcp dstports=80-80"
+	commit_of "$(client_ip 1)" "$(client_ip 2)"
+	is "a name that nobody asked for" "$(c1 "$PEER" probe tcp $SERVER 80)" "error EHOSTUNREACH *"
+	is "the question" "$(c1 dig +time=2 +tries=1 @$REAL_DNS www.example.org A +short)" $SERVER
+	is "and now" "$(c1 "$PEER" probe tcp $SERVER 80)" "ok *"
+	is "another address" "$(c1 "$PEER" probe tcp $SERVER2 80)" "error EHOSTUNREACH *"
+	is "a subdomain, before the question" "$(c1 "$PEER" probe tcp $SERVER3 443)" \
+		"error EHOSTUNREACH *"
+	c1 dig +time=2 +tries=1 @$REAL_DNS cdn.example.org A +short >/dev/null
+	is "a subdomain of a name with the option" "$(c1 "$PEER" probe tcp $SERVER3 443)" "ok *"
+	is "and only for its rule" "$(c1 "$PEER" probe tcp $SERVER3 80)" "error EHOSTUNREACH *"
+	c2 dig +time=2 +tries=1 @$REAL_DNS www.example.org A +short >/dev/null
+	is "a client without the option" "$(c2 "$PEER" probe tcp $SERVER 80)" "error EHOSTUNREACH *"
+}
+scenario R4_dsthost_learnt_from_dig dns_learn
 
 # --- OpenVPN -------------------------------------------------------------------------
 
