@@ -5,12 +5,13 @@
  *	load NS-PREFIX DAEMON-PID FLOWS-PER-CLIENT FLOOD
  *
  * The clients are the devices l1..l21 in the namespace NS-PREFIX-load, with the
- * addresses 10.137.8.N and MACs 00:16:3e:5e:6d:N; the other end is up0 in
- * NS-PREFIX-up, where we are all of 203.0.113.0/24. A connection is a handshake
- * and then, when asked for, four bytes there and four bytes back: nothing that
- * needs a kernel's TCP, which would not do 100 000 of them on one machine.
+ * addresses 10.137.8.N and fd09:24ef:4179::a89:8NN (in hex) and the MACs
+ * 00:16:3e:5e:6d:N; the other end is up0 in NS-PREFIX-up, where we are all of
+ * 203.0.113.0/24 and 2001:db8:dead::/120. A connection is a handshake and then,
+ * when asked for, four bytes there and four bytes back: nothing that needs a
+ * kernel's TCP, which would not do 100 000 of them on one machine.
  *
- * Clients 1 to 20 open FLOWS-PER-CLIENT each. Client 20 then sends FLOOD SYNs
+ * Clients 1 to 20 open FLOWS-PER-CLIENT each, every second one over IPv6. Client 20 then sends FLOOD SYNs
  * that nobody answers, while client 21 opens connections. In between every
  * connection has to carry data. Prints a JSON object.
  *
@@ -51,13 +52,13 @@ enum state { NEW, OPENING, OPEN };
 
 struct conn {
 	uint8_t client, target, state, round; /* rounds of data that came back */
+	bool v6;
 	uint16_t sport, nat_port;
 	uint64_t sent_ms;
 };
 
 static struct {
 	int client[CLIENTS + 1], uplink;
-	uint32_t fw_ip;
 	struct conn *conns;
 	uint32_t n;
 	unsigned long bad_checksum, foreign, resets, flood_seen;
@@ -126,21 +127,59 @@ static uint32_t sum_add(uint32_t sum, const uint8_t *p, size_t len)
 	return sum;
 }
 
-static uint32_t client_ip(unsigned int n)
+/* Addresses: IPv4 has four bytes of them. All differ in the last bytes only. */
+struct address {
+	uint8_t b[16];
+};
+
+static size_t addr_len(bool v6)
 {
-	return 10u << 24 | 137u << 16 | 8u << 8 | n;
+	return v6 ? 16 : 4;
 }
 
-static uint32_t target_ip(unsigned int n)
+static struct address client_addr(bool v6, unsigned int n)
 {
-	return 203u << 24 | 113u << 8 | n;
+	if (v6)
+		return (struct address){{0xfd, 0x09, 0x24, 0xef, 0x41, 0x79, 0, 0, 0, 0, 0, 0,
+					 0x0a, 0x89, 8, (uint8_t)n}};
+	return (struct address){{10, 137, 8, (uint8_t)n}};
+}
+
+static struct address target_addr(bool v6, unsigned int n)
+{
+	if (v6)
+		return (struct address){{0x20, 0x01, 0x0d, 0xb8, 0xde, 0xad, 0, 0, 0, 0, 0, 0,
+					 0, 0, 0, (uint8_t)n}};
+	return (struct address){{203, 0, 113, (uint8_t)n}};
+}
+
+static struct address firewall_addr(bool v6)
+{
+	if (v6)
+		return (struct address){{0xfd, 0x09, 0x24, 0xef, 0x41, 0x79, 0, 0, 0, 0, 0, 0,
+					 0x0a, 0x89, 0, 4}};
+	return (struct address){{10, 137, 0, 4}};
+}
+
+static bool same(bool v6, const struct address *a, struct address b)
+{
+	return memcmp(a, &b, addr_len(v6)) == 0;
+}
+
+/* The number of a target, or 0 */
+static unsigned int target_of(bool v6, const struct address *a)
+{
+	struct address base = target_addr(v6, 0);
+	size_t len = addr_len(v6) - 1;
+
+	return memcmp(a, &base, len) == 0 ? a->b[len] : 0;
 }
 
 /* --- the wire ---------------------------------------------------------------------- */
 
 static int device(const char *prefix, const char *ns, const char *dev)
 {
-	struct sockaddr_ll ll = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP)};
+	struct sockaddr_ll ll = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
 	int room = 32 << 20, one = 1, fd, there;
 	char path[128];
 
@@ -149,7 +188,7 @@ static int device(const char *prefix, const char *ns, const char *dev)
 	if (there < 0 || setns(there, CLONE_NEWNET))
 		fail(path);
 	close(there);
-	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, htons(ETH_P_IP));
+	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, htons(ETH_P_ALL));
 	ll.sll_ifindex = (int)if_nametoindex(dev);
 	if (fd < 0 || !ll.sll_ifindex || bind(fd, (struct sockaddr *)&ll, sizeof(ll)) ||
 	    setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) ||
@@ -160,29 +199,55 @@ static int device(const char *prefix, const char *ns, const char *dev)
 }
 
 struct segment {
-	uint32_t src, dst, seq, ack;
+	bool v6;
+	struct address src, dst;
+	uint32_t seq, ack;
 	uint16_t sport, dport;
 	uint8_t flags, len;
 };
 
+static uint32_t tcp_sum(const struct segment *s, const uint8_t *tcp, size_t len)
+{
+	uint8_t tail[4] = {0, IPPROTO_TCP, 0, (uint8_t)len};
+	uint32_t sum = sum_add(sum_add(0, s->src.b, addr_len(s->v6)), s->dst.b, addr_len(s->v6));
+
+	return sum_add(sum_add(sum, tail, 4), tcp, len);
+}
+
+/* Return: the length of the IP header */
+static size_t put_ip(uint8_t *ip, const struct segment *s)
+{
+	size_t alen = addr_len(s->v6), head = s->v6 ? 40 : 20, len = 20u + s->len;
+
+	if (s->v6) {
+		ip[0] = 0x60;
+		put16(ip + 4, (unsigned int)len);
+		ip[6] = IPPROTO_TCP;
+		ip[7] = 64;
+	} else {
+		ip[0] = 0x45;
+		put16(ip + 2, (unsigned int)(head + len));
+		ip[6] = 0x40;
+		ip[8] = 64;
+		ip[9] = IPPROTO_TCP;
+	}
+	memcpy(ip + head - 2 * alen, s->src.b, alen);
+	memcpy(ip + head - alen, s->dst.b, alen);
+	if (!s->v6)
+		put16(ip + 10, ~sum_add(0, ip, 20) & 0xffff);
+	return head;
+}
+
 /* Return: false when there was no room; then it is lost, as packets may be. */
 static bool transmit(int fd, const uint8_t *dmac, const uint8_t *smac, const struct segment *s)
 {
-	uint8_t f[14 + 20 + 20 + 8] = {0}, *ip = f + 14, *tcp = f + 34;
-	size_t total = 40u + s->len;
-	uint8_t pseudo[4] = {0, IPPROTO_TCP, 0, (uint8_t)(20 + s->len)};
+	uint8_t f[14 + 40 + 20 + 8] = {0}, *tcp;
+	size_t total;
 
 	memcpy(f, dmac, 6);
 	memcpy(f + 6, smac, 6);
-	put16(f + 12, ETH_P_IP);
-	ip[0] = 0x45;
-	put16(ip + 2, (unsigned int)total);
-	ip[6] = 0x40;
-	ip[8] = 64;
-	ip[9] = IPPROTO_TCP;
-	put32(ip + 12, s->src);
-	put32(ip + 16, s->dst);
-	put16(ip + 10, ~sum_add(0, ip, 20) & 0xffff);
+	put16(f + 12, s->v6 ? ETH_P_IPV6 : ETH_P_IP);
+	tcp = f + 14 + put_ip(f + 14, s);
 	put16(tcp, s->sport);
 	put16(tcp + 2, s->dport);
 	put32(tcp + 4, s->seq);
@@ -191,9 +256,9 @@ static bool transmit(int fd, const uint8_t *dmac, const uint8_t *smac, const str
 	tcp[13] = s->flags;
 	put16(tcp + 14, 65535);
 	memset(tcp + 20, 'd', s->len);
-	put16(tcp + 16, ~sum_add(sum_add(sum_add(0, ip + 12, 8), pseudo, 4), tcp, 20u + s->len) &
-				0xffff);
-	if (send(fd, f, 14 + total, 0) == (ssize_t)(14 + total))
+	put16(tcp + 16, ~tcp_sum(s, tcp, 20u + s->len) & 0xffff);
+	total = (size_t)(tcp - f) + 20u + s->len;
+	if (send(fd, f, total, 0) == (ssize_t)total)
 		return true;
 	if (errno != ENOBUFS && errno != EAGAIN)
 		fail("send");
@@ -203,31 +268,37 @@ static bool transmit(int fd, const uint8_t *dmac, const uint8_t *smac, const str
 /* Return: 1, 0 when that was nothing of ours, or -1 when there is nothing more */
 static int receive(int fd, struct segment *s)
 {
-	uint8_t f[256], pseudo[4] = {0, IPPROTO_TCP};
-	const uint8_t *ip = f + 14, *tcp = f + 34;
+	uint8_t f[256];
+	const uint8_t *ip = f + 14, *tcp;
 	struct sockaddr_ll from;
 	socklen_t from_len = sizeof(from);
 	ssize_t n = recvfrom(fd, f, sizeof(f), 0, (struct sockaddr *)&from, &from_len);
-	unsigned int total;
+	size_t head, len, alen;
 
 	if (n < 0)
 		return -1;
-	if (n < 54 || from.sll_pkttype == PACKET_OUTGOING || ip[0] != 0x45 ||
-	    ip[9] != IPPROTO_TCP)
+	if (n < 54 || from.sll_pkttype == PACKET_OUTGOING)
 		return 0;
-	total = get16(ip + 2);
-	if (total < 40 || 14 + total > (size_t)n ||
-	    (get32(ip + 16) >> 8 != target_ip(0) >> 8 && get32(ip + 12) >> 8 != target_ip(0) >> 8))
+	s->v6 = get16(f + 12) == ETH_P_IPV6;
+	head = s->v6 ? 40 : 20;
+	alen = addr_len(s->v6);
+	len = s->v6 ? get16(ip + 4) : get16(ip + 2) - 20u;
+	tcp = ip + head;
+	if (ip[0] != (s->v6 ? 0x60 : 0x45) || ip[s->v6 ? 6 : 9] != IPPROTO_TCP || len < 20 ||
+	    len > 200 || 14 + head + len > (size_t)n)
 		return 0;
-	put16(pseudo + 2, total - 20);
-	if (sum_add(sum_add(sum_add(0, ip + 12, 8), pseudo, 4), tcp, total - 20) != 0xffff)
+	memcpy(s->src.b, ip + head - 2 * alen, alen);
+	memcpy(s->dst.b, ip + head - alen, alen);
+	if (!target_of(s->v6, &s->src) && !target_of(s->v6, &s->dst))
+		return 0;
+	if (tcp_sum(s, tcp, len) != 0xffff)
 		g.bad_checksum++;
-	*s = (struct segment){
-		.src = get32(ip + 12), .dst = get32(ip + 16),
-		.sport = (uint16_t)get16(tcp), .dport = (uint16_t)get16(tcp + 2),
-		.seq = get32(tcp + 4), .ack = get32(tcp + 8),
-		.flags = tcp[13], .len = (uint8_t)(total - 20u - (size_t)(tcp[12] >> 4) * 4),
-	};
+	s->sport = (uint16_t)get16(tcp);
+	s->dport = (uint16_t)get16(tcp + 2);
+	s->seq = get32(tcp + 4);
+	s->ack = get32(tcp + 8);
+	s->flags = tcp[13];
+	s->len = (uint8_t)(len - (size_t)(tcp[12] >> 4) * 4);
 	return 1;
 }
 
@@ -242,8 +313,8 @@ static void client_sends(struct conn *c, uint8_t flags, unsigned int data)
 	uint8_t mac[6] = {0x00, 0x16, 0x3e, 0x5e, 0x6d, c->client};
 	uint32_t id = (uint32_t)(c - g.conns), isn = id * ISN_STEP;
 	struct segment s = {
-		.src = client_ip(c->client), .dst = target_ip(c->target),
-		.sport = c->sport, .dport = SERVER_PORT, .flags = flags, .len = (uint8_t)data,
+		.v6 = c->v6, .src = client_addr(c->v6, c->client),
+		.dst = target_addr(c->v6, c->target), .sport = c->sport, .dport = SERVER_PORT, .flags = flags, .len = (uint8_t)data,
 		.seq = flags & SYN ? isn : isn + 1 + 4u * c->round,
 		.ack = flags & SYN ? 0 : isn + 1 + 4u * c->round,
 	};
@@ -255,7 +326,7 @@ static void client_sends(struct conn *c, uint8_t flags, unsigned int data)
 static void server_answers(const struct conn *c, const struct segment *in)
 {
 	struct segment s = {
-		.src = in->dst, .dst = in->src, .sport = in->dport, .dport = in->sport,
+		.v6 = in->v6, .src = in->dst, .dst = in->src, .sport = in->dport, .dport = in->sport,
 		.flags = in->flags & SYN ? SYN | ACK : PSH | ACK,
 		.len = in->flags & SYN ? 0 : 4,
 		.seq = in->flags & SYN ? (uint32_t)(c - g.conns) * ISN_STEP : in->ack,
@@ -271,12 +342,12 @@ static void at_uplink(const struct segment *s)
 	uint32_t id = s->seq / ISN_STEP;
 	struct conn *c = &g.conns[id];
 
-	if (s->dst >= target_ip(200)) {
+	if (target_of(s->v6, &s->dst) >= 200) {
 		g.flood_seen++;
 		return;
 	}
-	if (id >= g.n || s->src != g.fw_ip || s->dst != target_ip(c->target) ||
-	    s->dport != SERVER_PORT) {
+	if (id >= g.n || s->v6 != c->v6 || !same(c->v6, &s->src, firewall_addr(c->v6)) ||
+	    !same(c->v6, &s->dst, target_addr(c->v6, c->target)) || s->dport != SERVER_PORT) {
 		g.foreign++;
 		return;
 	}
@@ -293,8 +364,9 @@ static void at_client(unsigned int client, const struct segment *s)
 	uint32_t id = s->seq / ISN_STEP;
 	struct conn *c = &g.conns[id];
 
-	if (id >= g.n || c->client != client || s->src != target_ip(c->target) ||
-	    s->dst != client_ip(client) || s->dport != c->sport) {
+	if (id >= g.n || c->client != client || s->v6 != c->v6 || s->dport != c->sport ||
+	    !same(c->v6, &s->src, target_addr(c->v6, c->target)) ||
+	    !same(c->v6, &s->dst, client_addr(c->v6, client))) {
 		g.foreign++;
 		return;
 	}
@@ -404,8 +476,9 @@ static uint32_t add_conns(unsigned int client, unsigned long count)
 	}
 	for (unsigned long i = 0; i < count; i++)
 		g.conns[g.n++] = (struct conn){
-			.client = (uint8_t)client, .target = (uint8_t)(1 + i % TARGETS),
-			.sport = (uint16_t)(20000 + i / TARGETS),
+			.client = (uint8_t)client, .v6 = i % 2,
+			.target = (uint8_t)(1 + i / 2 % TARGETS),
+			.sport = (uint16_t)(20000 + i / 2 / TARGETS),
 		};
 	return first;
 }
@@ -416,7 +489,8 @@ static void flood_syn(unsigned long i)
 {
 	static const uint8_t mac[6] = {0x00, 0x16, 0x3e, 0x5e, 0x6d, ATTACKER};
 	struct segment s = {
-		.src = client_ip(ATTACKER), .dst = target_ip(200 + (unsigned int)(i / 60000) % 50),
+		.src = client_addr(false, ATTACKER),
+		.dst = target_addr(false, 200 + (unsigned int)(i / 60000) % 50),
 		.sport = (uint16_t)(1024 + i % 60000), .dport = (uint16_t)(1 + i % 65000),
 		.flags = SYN, .seq = (uint32_t)i * 7,
 	};
@@ -485,7 +559,6 @@ int main(int argc, char **argv)
 	g.conns = calloc(FLOWS_MAX, sizeof(*g.conns));
 	if (!g.conns)
 		fail("memory");
-	g.fw_ip = 10u << 24 | 137u << 16 | 0u << 8 | 4u;
 	for (unsigned int i = 1; i <= CLIENTS; i++) {
 		snprintf(dev, sizeof(dev), "l%u", i);
 		g.client[i] = device(argv[1], "load", dev);

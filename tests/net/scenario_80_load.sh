@@ -17,14 +17,18 @@ load_taps() { # make|take: TAPs l1..l21, first in fw, then in a namespace of the
 }
 
 load() { # T14, D2, D4, N4
-	local n args=() out=$DIR/load.json frames
+	local n ip6 mac args=() out=$DIR/load.json frames
 	ip netns add "$NS-load"
 	ns load sh -c 'echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6'
 	up ip route replace blackhole 203.0.113.0/24
+	up ip route replace blackhole 2001:db8:dead::/48
 	load_taps make
 	for ((n = 1; n <= 21; n++)); do
+		ip6=fd09:24ef:4179::a89:8$(printf %02x $n)
+		mac=00:16:3e:5e:6d:$(printf %02x $n)
 		rules_of "10.137.8.$n" action=accept
-		args+=(--tap "client=l$n,ip=10.137.8.$n,mac=00:16:3e:5e:6d:$(printf %02x $n)")
+		rules_of "$ip6" action=accept
+		args+=(--tap "client=l$n,ip=10.137.8.$n,ip6=$ip6,mac=$mac")
 	done
 	db_write
 	daemon_start --flows 262144 "${args[@]}"
@@ -41,7 +45,7 @@ load() { # T14, D2, D4, N4
 		"$(jq .carried_after "$out")" 100000
 	is "wrong checksums, segments of others, resets" \
 		"$(jq -r '"\(.bad_checksum) \(.foreign) \(.resets)"' "$out")" "0 0 0"
-	frames=$(stat_of '.clients[] | select(.ip == "10.137.8.20") | .rx_frames')
+	frames=$(stat_of '.clients[] | select(.ip | startswith("10.137.8.20 ")) | .rx_frames')
 	above "frames of the flooder that were judged" "$frames" 1100000
 	within "KiB that the daemon grew by under the flood" \
 		$(($(jq .rss_after "$out") - $(jq .rss_full "$out"))) 512
