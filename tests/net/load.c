@@ -11,9 +11,9 @@
  * when asked for, four bytes there and four bytes back: nothing that needs a
  * kernel's TCP, which would not do 100 000 of them on one machine.
  *
- * Clients 1 to 20 open FLOWS-PER-CLIENT each, every second one over IPv6. Client 20 then sends FLOOD SYNs
- * that nobody answers, while client 21 opens connections. In between every
- * connection has to carry data. Prints a JSON object.
+ * Clients 1 to 20 open FLOWS-PER-CLIENT each, every second one over IPv6. Client
+ * 20 then sends FLOOD SYNs that nobody answers, while client 21 opens connections.
+ * In between every connection has to carry data. Prints a JSON object.
  *
  * Which connection a segment belongs to is in its sequence numbers, so that both
  * ends recognise it whatever became of its ports.
@@ -314,7 +314,8 @@ static void client_sends(struct conn *c, uint8_t flags, unsigned int data)
 	uint32_t id = (uint32_t)(c - g.conns), isn = id * ISN_STEP;
 	struct segment s = {
 		.v6 = c->v6, .src = client_addr(c->v6, c->client),
-		.dst = target_addr(c->v6, c->target), .sport = c->sport, .dport = SERVER_PORT, .flags = flags, .len = (uint8_t)data,
+		.dst = target_addr(c->v6, c->target), .sport = c->sport, .dport = SERVER_PORT,
+		.flags = flags, .len = (uint8_t)data,
 		.seq = flags & SYN ? isn : isn + 1 + 4u * c->round,
 		.ack = flags & SYN ? 0 : isn + 1 + 4u * c->round,
 	};
@@ -326,7 +327,8 @@ static void client_sends(struct conn *c, uint8_t flags, unsigned int data)
 static void server_answers(const struct conn *c, const struct segment *in)
 {
 	struct segment s = {
-		.v6 = in->v6, .src = in->dst, .dst = in->src, .sport = in->dport, .dport = in->sport,
+		.v6 = in->v6, .src = in->dst, .dst = in->src,
+		.sport = in->dport, .dport = in->sport,
 		.flags = in->flags & SYN ? SYN | ACK : PSH | ACK,
 		.len = in->flags & SYN ? 0 : 4,
 		.seq = in->flags & SYN ? (uint32_t)(c - g.conns) * ISN_STEP : in->ack,
