@@ -188,16 +188,18 @@ fragments_incomplete()
 }
 
 # --- errors -------------------------------------------------------------------------
-# icmp_error FAM TYPE4/CODE4 TYPE6/CODE6 PEER_ARGS...
-icmp_error()
-{
-	local want=$2 line
+# icmp_error FAM TYPE4/CODE4 TYPE6/CODE6 PEER_ARGS...: for app1
+icmp_error() { icmp_error_of app1 "$@"; }
 
-	[ "$1" = 4 ] || want=$3
-	shift 3
-	line=$(guest app1 "peer $*" 15)
+icmp_error_of()
+{
+	local who=$1 want=$3 line
+
+	[ "$2" = 4 ] || want=$4
+	shift 4
+	line=$(guest "$who" "peer $*" 15)
 	[ "$(value type "$line")/$(value icmp "$line")" = "$want" ] ||
-		fail "peer $*: wanted ICMP $want, got $line" || return 1
+		fail "$who: peer $*: wanted ICMP $want, got $line" || return 1
 	echo "$line"
 }
 
@@ -252,19 +254,26 @@ path_mtu_discovery()
 		expect app1 ok udp "$far" 7000 size=32768
 }
 
-# With an uplink of MTU 1300 (UPLINK_MTU): P11, I8, F15, and 2.3 for the MSS
+# With an uplink of MTU 1300: P11, I8, F15, and 2.3 for the MSS
 small_uplink_mtu()
 {
-	local net line
+	local net line before
 
 	net=$(at web "$1")
 	line=$(icmp_error "$1" 3/4 2/0 udp "$net" 7000 size="$(udp_max "$1" 1301)" df) ||
 		fail "$line" || return 1
 	[ "$(value mtu "$line")" = 1300 ] || fail "wrong MTU: $line" || return 1
 	expect app1 ok udp "$net" 7000 size="$(udp_max "$1" 1300)" df || return 1
-	# IPv4 without DF is cut by us, IPv6 by the client once it knows
-	expect app2 ok udp "$(at net "$1")" 7000 size=1400 ||
-		{ [ "$1" = 6 ] && expect app2 ok udp "$(at net "$1")" 7000 size=1400; } || return 1
+	# what has no DF is cut here, and put together again by the upstream
+	if [ "$1" = 4 ]; then
+		before=$(fw_status .fragments.emitted)
+		expect app2 ok udp "$net" 7000 size=1400 nodf || return 1
+		[ "$(fw_status .fragments.emitted)" -ge $((before + 2)) ] ||
+			fail "emitted: $before, now $(fw_status .fragments.emitted)" || return 1
+	fi
+	# app2 sends with DF until it is told, and then cuts by itself
+	icmp_error_of app2 "$1" 3/4 2/0 udp "$net" 7000 size=1400 &&
+		expect app2 ok udp "$net" 7000 size=1400 || return 1
 	expect app1 ok udp "$net" 7000 size=32768 && ping_from 1 "$1" net 8000 &&
 		guest app1 "peer put $(at net "$1") 9000 4000000" 60 &&
 		guest app1 "peer get $(at net "$1") 9001 4000000" 60

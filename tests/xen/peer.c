@@ -10,6 +10,7 @@
  *        size=N    bytes to send (16)
  *        ttl=N     hop limit
  *        df        never fragment, whatever the kernel knows about the path
+ *        nodf      let routers fragment
  *   peer put|get HOST PORT BYTES     bulk data; both ends' checksums are compared
  *   peer stream tcp|udp HOST PORT INTERVAL_MS SECONDS
  *                                    numbered records and their echoes
@@ -313,7 +314,7 @@ static int open_conn(int type, const union endpoint *to, unsigned int ms, int *o
 struct probe {
 	int type, fd, raw;
 	unsigned int ms, size, ttl;
-	bool df;
+	bool df, nodf;
 	struct icmp_seen icmp;
 	int kernel; /* errno that the socket itself had for us */
 	const union endpoint *to;
@@ -335,6 +336,8 @@ static int probe_option(struct probe *p, const char *text)
 {
 	if (strcmp(text, "df") == 0)
 		p->df = true;
+	else if (strcmp(text, "nodf") == 0)
+		p->nodf = true;
 	else if (strncmp(text, "ms=", 3) == 0)
 		p->ms = (unsigned int)strtoul(text + 3, NULL, 10);
 	else if (strncmp(text, "ttl=", 4) == 0)
@@ -350,12 +353,12 @@ static int probe_setup(const struct probe *p)
 {
 	bool v6 = is_v6(p->to);
 	int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP, ttl = (int)p->ttl;
-	int df = v6 ? IPV6_PMTUDISC_PROBE : IP_PMTUDISC_PROBE;
+	int discover = p->df ? IP_PMTUDISC_PROBE : IP_PMTUDISC_DONT; /* IPv6's have the values */
 
 	if (ttl && setsockopt(p->fd, level, v6 ? IPV6_UNICAST_HOPS : IP_TTL, &ttl, sizeof(ttl)))
 		return -errno;
-	if (p->df && setsockopt(p->fd, level, v6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &df,
-				sizeof(df)))
+	if ((p->df || p->nodf) && setsockopt(p->fd, level, v6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER,
+					     &discover, sizeof(discover)))
 		return -errno;
 	return 0;
 }
@@ -555,7 +558,7 @@ static unsigned int number(const char *text, unsigned int fallback)
 
 static int usage(void)
 {
-	fputs("usage: peer serve | tcp|udp HOST PORT [ms=N] [size=N] [ttl=N] [df] |\n"
+	fputs("usage: peer serve | tcp|udp HOST PORT [ms=N] [size=N] [ttl=N] [df|nodf] |\n"
 	      "       put|get HOST PORT BYTES | stream tcp|udp HOST PORT INTERVAL_MS SECONDS\n",
 	      stderr);
 	return 2;
