@@ -12,8 +12,10 @@
  *       hole      one fragment in the middle is never sent
  *
  * Prints `result=ok` when the echo came back with the bytes that were sent, else
- * what happened within MS (3000): `timeout`, or the ICMP error in a word.
+ * what happened within MS (3000): `timeout`, or the ICMP error in a word; and after
+ * how many milliseconds.
  */
+#include <inttypes.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -194,6 +196,7 @@ int main(int argc, char **argv)
 	socklen_t len = sizeof(d.from);
 	unsigned int size = argc > 3 ? (unsigned int)strtoul(argv[3], NULL, 10) : 0;
 	const char *result;
+	uint64_t begin;
 	int fd, icmp;
 
 	if (argc < 5 || size < 3 * PIECE || size > BYTES_MAX ||
@@ -213,9 +216,10 @@ int main(int argc, char **argv)
 	}
 	d.id = (uint32_t)now_ms(CLOCK_REALTIME) | 1;
 	build(&d, size);
+	begin = now_ms(CLOCK_MONOTONIC);
 	if (send_all(&d, argv[4]))
 		return 2;
 	result = await_echo(&d, fd, icmp, argc > 5 ? (int)strtoul(argv[5], NULL, 10) : 3000);
-	printf("result=%s\n", result);
+	printf("result=%s ms=%" PRIu64 "\n", result, now_ms(CLOCK_MONOTONIC) - begin);
 	return strcmp(result, "ok") == 0 ? 0 : 1;
 }
