@@ -29,7 +29,7 @@ LDHARD := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 SAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
 	-fno-sanitize-recover=all
 
-LIBS := -lxenvchan -lxengnttab -lxenevtchn -lxenstore -ljansson
+LIBS := -lxenvchan -lxengnttab -lxenevtchn -lxenstore -ljansson -lcares -lseccomp
 
 # The rooms. firewall/tool*.c is the ringfence command, firewall/main.c the
 # daemon's entry; everything else is common and is what the tests link.

@@ -33,6 +33,8 @@ static void on_synced(void *arg)
 	struct daemon *d = arg;
 
 	d->synced = true;
+	if (d->resolver != NULL)
+		resolver_export(d->resolver);
 }
 
 static void on_commit(void *arg, const char *source, const struct qubesdb_pair *pairs, size_t n)
@@ -54,8 +56,9 @@ static void on_changed(void *arg, const char *path)
 {
 	struct daemon *d = arg;
 
-	/* our own handled counter comes back through here; it configures nothing */
-	if (path == NULL || strncmp(path, "/qubes-firewall-handled/", 24) != 0)
+	/* what we write ourselves comes back through here; it configures nothing */
+	if (path == NULL || (strncmp(path, "/qubes-firewall-handled/", 24) != 0 &&
+			     strncmp(path, "/dns/", 5) != 0))
 		d->reconfigure = true;
 }
 
@@ -95,6 +98,8 @@ static void process_db(void *arg, uint64_t now_ms)
 		d->reconfigure = false;
 		daemon_configure(d);
 	}
+	if (d->resolver != NULL)
+		resolver_touch(d->resolver); /* for commits among the events */
 	/* the client may have closed and opened a descriptor of the same number */
 	d->db_watch.fd = qubesdb_fd(d->db);
 	d->db_watch.want_write = qubesdb_want_write(d->db);
@@ -171,6 +176,14 @@ static int start_signals(struct daemon *d)
 
 /* --- start ------------------------------------------------------------------- */
 
+/* What failed has said so, unless it was memory or the kernel. */
+static int start_said(int err, const char *what)
+{
+	if (err != 0)
+		log_msg(LOG_LEVEL_ERROR, "%s: %s", what, strerror(-err));
+	return err;
+}
+
 static int start_engine(struct daemon *d)
 {
 	struct engine_config config = {
@@ -212,7 +225,11 @@ static int start_names(struct daemon *d)
 	}
 	d->env = (struct policy_env){.dns = d->dns, .lookup = names_lookup,
 				     .lookup_arg = d->names};
-	return err;
+	if (err != 0 || d->options->check_only)
+		return err;
+	return start_said(resolver_new(&d->resolver, d->names, d->options->self_device != NULL,
+				       &d->options->name_times),
+			  "names");
 }
 
 static int start_db(struct daemon *d)
@@ -244,14 +261,6 @@ static int add_watches(struct daemon *d)
 	return err != 0 ? err : loop_add(d->loop, &d->event_watch);
 }
 
-/* What failed has said so, unless it was memory or the kernel. */
-static int start_said(int err, const char *what)
-{
-	if (err != 0)
-		log_msg(LOG_LEVEL_ERROR, "%s: %s", what, strerror(-err));
-	return err;
-}
-
 int daemon_start(struct daemon *d, const struct options *o)
 {
 	int err;
@@ -272,6 +281,8 @@ int daemon_start(struct daemon *d, const struct options *o)
 		return 0;
 	if ((err = start_said(loop_new(&d->loop), "epoll")) != 0 ||
 	    (err = start_said(start_signals(d), "signals")) != 0 ||
+	    (err = start_said(resolver_start(d->resolver, d->loop, d->sources, d->db),
+			      "names")) != 0 ||
 	    (err = control_new(&d->control, d)) != 0 ||
 	    (err = start_said(add_watches(d), "event loop")) != 0)
 		return err;
@@ -374,6 +385,7 @@ int daemon_run(struct daemon *d)
 			qubesdb_refresh(d->db);
 			process_db(d, d->now_ms);
 			sources_recompile(d->sources);
+			resolver_wake(d->resolver, false);
 		}
 		if (!d->synced && !d->waiting && d->now_ms - d->started_ms >= WAITING_LOG_MS) {
 			d->waiting = true;
@@ -431,6 +443,7 @@ void daemon_stop(struct daemon *d)
 	if (d->netback != NULL)
 		netback_free(&d->netback);
 	control_free(&d->control);
+	resolver_free(&d->resolver);
 	qubesdb_free(&d->db);
 	sources_free(&d->sources);
 	forward_free(&d->forward);

@@ -14,6 +14,7 @@
 #include "firewall/forward.h"
 #include "firewall/loop.h"
 #include "firewall/options.h"
+#include "firewall/resolver.h"
 #include "firewall/settings.h"
 #include "firewall/sources.h"
 #include "netback/netback.h"
@@ -36,6 +37,7 @@ struct daemon {
 	const struct options *options;
 	struct loop *loop;
 	struct names *names;
+	struct resolver *resolver; /* NULL with -n */
 	struct engine *engine;
 	struct sources *sources;
 	struct copy_batch *batch;
@@ -47,6 +49,7 @@ struct daemon {
 	struct attachment attachments[ENGINE_IFACE_MAX];
 	struct addr dns[DNS_SERVERS_MAX];
 	struct policy_env env;
+	struct addr own[2]; /* our address and the gateway, as the resolver knows it */
 	struct settings settings;
 	uint16_t uplink; /* index of the port in use, or PORT_NONE */
 	uint64_t started_ms, now_ms, wakeups;

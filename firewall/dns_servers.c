@@ -41,3 +41,19 @@ size_t dns_servers(const struct qubesdb *db, struct addr out[DNS_SERVERS_MAX])
 	}
 	return n;
 }
+
+size_t dns_upstream(const struct qubesdb *db, struct addr out[DNS_SERVERS_MAX])
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < 2; i++) {
+		struct addr addr;
+		size_t len;
+		const char *value = qubesdb_read(db, keys[i], &len);
+
+		if (value != NULL && addr_parse(value, len, &addr) == 0 && addr.family == 4 &&
+		    !has(out, n, &addr))
+			out[n++] = addr;
+	}
+	return n;
+}

@@ -22,4 +22,12 @@
  */
 size_t dns_servers(const struct qubesdb *db, struct addr out[DNS_SERVERS_MAX]);
 
+/**
+ * dns_upstream() - the servers that we ask ourselves
+ *
+ * /qubes-primary-dns and /qubes-secondary-dns, IPv4, each once; there is none while
+ * we have no uplink.
+ */
+size_t dns_upstream(const struct qubesdb *db, struct addr out[DNS_SERVERS_MAX]);
+
 #endif

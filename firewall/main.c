@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "firewall/daemon.h"
+#include "firewall/resolver_helper.h"
+
+#include <string.h>
 
 int main(int argc, char **argv)
 {
@@ -7,6 +10,9 @@ int main(int argc, char **argv)
 	static struct daemon d;
 	int err;
 
+	/* before anything else: this process is to have nothing */
+	if (argc == 2 && strcmp(argv[1], RESOLVER_HELPER_OPTION) == 0)
+		return resolver_helper_main();
 	switch (options_parse(&options, argc, argv)) {
 	case OPTIONS_EXIT_OK:
 		return 0;

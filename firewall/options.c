@@ -14,6 +14,7 @@
 
 #define FLOWS_DEFAULT	65536
 #define FLOWS_MIN	1024
+#define NAME_TIME_MAX_S 86400
 #define FLOWS_MAX	(1u << 20)
 #define SPIN_US_DEFAULT 0 /* takes time from the peers unless the host has idle cores */
 #define SPIN_US_MAX	1000
@@ -27,8 +28,10 @@ static const char usage[] =
 	"  --xen                 serve Xen vifs (default when there is no --tap)\n"
 	"  --tap ROLE=DEV,...    use an existing TAP device as uplink or as a client\n"
 	"  --qubesdb SOURCE      vchan[:DOMID:PORT] (default), socket:PATH or file:PATH\n"
-	"  --resolve NAME=ADDR,...  what a dsthost resolves to\n"
-	"  --self[=DEV]          TUN into the own kernel, which may ask the DNS servers\n"
+	"  --resolve NAME=ADDR,...  what a dsthost resolves to, without asking\n"
+	"  --self[=DEV]          TUN into the own kernel, which may ask the DNS servers; all\n"
+	"                        other names in rules are then looked up there\n"
+	"  --name-time CLASS=S   seconds (1..86400): ttl-min 30, ttl-max 3600, grace 600\n"
 	"  --control PATH        socket of `ringfence status` (default /run/ringfenced.sock)\n"
 	"  --flows N             flows at a time, 1024..1048576 (default 65536)\n"
 	"  --timeout CLASS=S     seconds without a packet after which a flow ends (1..1209600):\n"
@@ -173,10 +176,30 @@ static enum options_result parse_timeout(struct options *o, char *arg)
 	return OPTIONS_RUN;
 }
 
+static enum options_result parse_name_time(struct options *o, char *arg)
+{
+	char *value = strchr(arg, '=');
+	uint32_t *time;
+
+	if (value == NULL)
+		return complain("--name-time: \"%s\" is not CLASS=SECONDS", arg);
+	*value++ = '\0';
+	time = strcmp(arg, "ttl-min") == 0   ? &o->name_times.ttl_min_s
+	       : strcmp(arg, "ttl-max") == 0 ? &o->name_times.ttl_max_s
+	       : strcmp(arg, "grace") == 0   ? &o->name_times.grace_s
+					     : NULL;
+	if (time == NULL)
+		return complain("--name-time: \"%s\" is none of ttl-min, ttl-max, grace", arg);
+	if (parse_u32(value, 1, NAME_TIME_MAX_S, time) != 0)
+		return complain("--name-time %s: \"%s\" is not a number from 1 to %d", arg, value,
+				NAME_TIME_MAX_S);
+	return OPTIONS_RUN;
+}
+
 enum {
 	OPT_XEN = 256, OPT_TAP, OPT_QUBESDB, OPT_RESOLVE, OPT_SELF, OPT_CONTROL, OPT_FLOWS,
 	OPT_TIMEOUT, OPT_PASS_OPTIONS, OPT_NO_CLAMP, OPT_NO_REFRESH, OPT_SPIN, OPT_LOG, OPT_HELP,
-	OPT_VERSION,
+	OPT_NAME_TIME, OPT_VERSION,
 };
 
 static const struct option long_options[] = {
@@ -185,6 +208,7 @@ static const struct option long_options[] = {
 	{"qubesdb", required_argument, NULL, OPT_QUBESDB},
 	{"resolve", required_argument, NULL, OPT_RESOLVE},
 	{"self", optional_argument, NULL, OPT_SELF},
+	{"name-time", required_argument, NULL, OPT_NAME_TIME},
 	{"control", required_argument, NULL, OPT_CONTROL},
 	{"flows", required_argument, NULL, OPT_FLOWS},
 	{"timeout", required_argument, NULL, OPT_TIMEOUT},
@@ -244,6 +268,8 @@ static enum options_result parse_one(struct options *o, int opt, char *arg)
 		return OPTIONS_RUN;
 	case OPT_TIMEOUT:
 		return parse_timeout(o, arg);
+	case OPT_NAME_TIME:
+		return parse_name_time(o, arg);
 	case OPT_SPIN:
 		if (parse_u32(arg, 0, SPIN_US_MAX, &o->spin_us) != 0)
 			return complain("--spin-us: \"%s\" is not a number from 0 to %d", arg,

@@ -7,6 +7,7 @@
 
 #include "firewall/flow.h"
 #include "firewall/frag.h"
+#include "firewall/name_table.h"
 #include "netback/port.h"
 
 #include <stdbool.h>
@@ -30,6 +31,7 @@ struct options {
 	const char *qubesdb;
 	const char *resolve[OPTIONS_RESOLVE_MAX];
 	unsigned int resolve_count;
+	struct name_times name_times; /* 0: the default */
 	const char *control;
 	const char *self_device; /* NULL: no self port */
 	uint32_t flows;

@@ -96,6 +96,21 @@ static void set_iface(struct daemon *d, struct attachment *at)
 	engine_iface_link(d->engine, port->id, port->link);
 }
 
+/* Whom it asks, and whether the way there is another one (a netvm switch). */
+static void configure_resolver(struct daemon *d)
+{
+	const struct addr own[2] = {db_addr(d, "/qubes-ip", 4), db_addr(d, "/qubes-gateway", 4)};
+	struct addr servers[DNS_SERVERS_MAX];
+
+	if (d->resolver == NULL)
+		return;
+	resolver_servers(d->resolver, servers, dns_upstream(d->db, servers));
+	if (addr_equal(&own[0], &d->own[0]) && addr_equal(&own[1], &d->own[1]))
+		return;
+	memcpy(d->own, own, sizeof(own));
+	resolver_wake(d->resolver, true);
+}
+
 void daemon_configure(struct daemon *d)
 {
 	struct addr dns[DNS_SERVERS_MAX];
@@ -121,6 +136,7 @@ void daemon_configure(struct daemon *d)
 	for (unsigned int i = 0; i < ENGINE_IFACE_MAX; i++)
 		if (d->attachments[i].port != NULL)
 			set_iface(d, &d->attachments[i]);
+	configure_resolver(d);
 }
 
 /* A TAP that was deleted under us reports an error for ever: stop listening. */
@@ -209,6 +225,8 @@ void daemon_port_event(void *arg, struct port *port, enum port_event event)
 		set_iface(d, &d->attachments[port->id]);
 		port->ready = true;
 		log_link(d, port, "connected");
+		if (port->role == PORT_ROLE_UPLINK && d->resolver != NULL)
+			resolver_wake(d->resolver, false);
 		break;
 	case PORT_EVENT_LINK_DOWN:
 		forward_purge(d->forward, port);

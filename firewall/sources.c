@@ -28,6 +28,8 @@ struct source {
 	uint64_t handled;
 	uint64_t committed_at; /* order of commits, to find the oldest */
 	unsigned int attached;
+	bool stale; /* a name of its rules resolves to something else now */
+	bool fresh; /* sources_each_rules() */
 };
 
 struct sources {
@@ -37,7 +39,16 @@ struct sources {
 	struct source list[ENGINE_SOURCE_MAX]; /* sorted by address */
 	size_t count;
 	uint64_t commits;
-	bool bad_address_logged;
+	bool bad_address_logged, rules_changed;
+	enum name_state (*lookup)(void *arg, const struct addr *source, const char *name,
+				  const struct addr **addrs, size_t *count);
+	void *lookup_arg;
+};
+
+/* Who asks for a name, while a policy is compiled. */
+struct asker {
+	const struct sources *s;
+	const struct addr *source;
 };
 
 int sources_new(struct sources **out, struct engine *engine, const struct policy_env *env,
@@ -107,6 +118,7 @@ static void forget(struct sources *s, struct source *src)
 
 	engine_source_forget(s->engine, &src->addr);
 	ruleset_free(&src->rules);
+	s->rules_changed = true;
 	s->count--;
 	memmove(src, src + 1, (s->count - i) * sizeof(*src));
 }
@@ -198,6 +210,7 @@ static void block_malformed(struct sources *s, struct source *src)
 {
 	struct policy *policy = NULL;
 
+	src->stale = false;
 	src->state = SOURCE_MALFORMED;
 	ruleset_free(&src->rules);
 	if (policy_malformed(&policy) != 0)
@@ -205,12 +218,27 @@ static void block_malformed(struct sources *s, struct source *src)
 	(void)enforce(s, src, policy);
 }
 
+static enum name_state lookup(void *arg, const char *name, const struct addr **addrs,
+			      size_t *count)
+{
+	const struct asker *a = arg;
+
+	return a->s->lookup(a->s->lookup_arg, a->source, name, addrs, count);
+}
+
 static bool compile(struct sources *s, struct source *src)
 {
+	struct asker asker = {s, &src->addr};
+	struct policy_env env = *s->env;
 	struct policy *policy = NULL;
 	char text[ADDR_STRLEN];
 
-	if (policy_compile(&policy, src->rules, s->env) != 0) {
+	if (s->lookup != NULL) {
+		env.lookup = lookup;
+		env.lookup_arg = &asker;
+	}
+	src->stale = false;
+	if (policy_compile(&policy, src->rules, &env) != 0) {
 		log_msg(LOG_LEVEL_ERROR, "source %s: blocked, no memory for its rules",
 			addr_format(&src->addr, text));
 		policy = NULL;
@@ -270,6 +298,7 @@ void sources_commit(struct sources *s, struct qubesdb *db, const char *text,
 	if (rules != NULL)
 		err = ruleset_parse(&parsed, addr.family, rules, n, &src->err);
 	free(rules);
+	src->fresh = s->rules_changed = true;
 	if (err == 0) {
 		ruleset_free(&src->rules);
 		src->rules = parsed;
@@ -301,6 +330,7 @@ void sources_gone(struct sources *s, const char *text)
 		return;
 	}
 	ruleset_free(&src->rules);
+	src->fresh = s->rules_changed = true;
 	src->state = SOURCE_NONE;
 	engine_source_forget(s->engine, &addr);
 }
@@ -310,6 +340,76 @@ void sources_recompile(struct sources *s)
 	for (size_t i = 0; i < s->count; i++)
 		if (s->list[i].state == SOURCE_ACTIVE)
 			(void)compile(s, &s->list[i]); /* it has said why not */
+}
+
+/* --- names --------------------------------------------------------------------- */
+
+void sources_set_lookup(struct sources *s,
+			enum name_state (*fn)(void *arg, const struct addr *source,
+					      const char *name, const struct addr **addrs,
+					      size_t *count),
+			void *arg)
+{
+	s->lookup = fn;
+	s->lookup_arg = arg;
+}
+
+struct search {
+	const char *name;
+	bool found;
+};
+
+static void search_name(void *arg, const char *name)
+{
+	size_t len = strlen(name);
+	struct search *search = arg;
+
+	/* one dot may end a name in a rule; the name means the same */
+	if (len > 0 && name[len - 1] == '.')
+		len--;
+	if (strncmp(name, search->name, len) == 0 && search->name[len] == '\0')
+		search->found = true;
+}
+
+void sources_name_changed(struct sources *s, uint8_t family, const char *name)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		struct source *src = &s->list[i];
+		struct search search = {.name = name};
+
+		if (src->state != SOURCE_ACTIVE || src->addr.family != family || src->stale)
+			continue;
+		ruleset_names(src->rules, search_name, &search);
+		src->stale = search.found;
+	}
+}
+
+void sources_refresh(struct sources *s)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		if (!s->list[i].stale)
+			continue;
+		s->list[i].fresh = true;
+		(void)compile(s, &s->list[i]); /* it has said why not */
+	}
+}
+
+bool sources_take_rules_changed(struct sources *s)
+{
+	bool changed = s->rules_changed;
+
+	s->rules_changed = false;
+	return changed;
+}
+
+void sources_each_rules(struct sources *s,
+			bool (*fn)(void *arg, const struct addr *addr,
+				   const struct ruleset *rules, bool fresh),
+			void *arg)
+{
+	for (size_t i = 0; i < s->count; i++)
+		if (fn(arg, &s->list[i].addr, s->list[i].rules, s->list[i].fresh))
+			s->list[i].fresh = false;
 }
 
 void sources_attach(struct sources *s, const struct addr *addr)

@@ -65,6 +65,37 @@ void sources_gone(struct sources *s, const char *text);
  *  their epoch */
 void sources_recompile(struct sources *s);
 
+/**
+ * sources_set_lookup() - how names in a source's rules are looked up
+ *
+ * In the place of env->lookup, which knows nothing of sources. It must not change
+ * anything here.
+ */
+void sources_set_lookup(struct sources *s,
+			enum name_state (*lookup)(void *arg, const struct addr *source,
+						  const char *name, const struct addr **addrs,
+						  size_t *count),
+			void *arg);
+
+/** sources_name_changed() - sources_refresh() compiles the family's sources that have
+ *  this name in their rules */
+void sources_name_changed(struct sources *s, uint8_t family, const char *name);
+void sources_refresh(struct sources *s);
+
+/** sources_take_rules_changed() - whether any source got other rules since the last call */
+bool sources_take_rules_changed(struct sources *s);
+
+/**
+ * sources_each_rules() - the rules of every source, in order of address
+ * @fn:		@rules is NULL for a source that has none in force; @fresh: rules or
+ *		addresses of names have changed since @fn last said that it has done
+ *		what it wanted by returning true
+ */
+void sources_each_rules(struct sources *s,
+			bool (*fn)(void *arg, const struct addr *addr,
+				   const struct ruleset *rules, bool fresh),
+			void *arg);
+
 /** sources_apply_options() - the settings have changed */
 void sources_apply_options(struct sources *s);
 

@@ -2,6 +2,7 @@
 #include "firewall/status.h"
 
 #include "firewall/daemon.h"
+#include "firewall/status_names.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -261,6 +262,8 @@ char *status_json(const struct daemon *d)
 	json_object_set_new(j, "fragments", fragments_json(es));
 	sources_each(d->sources, source_json, &sources);
 	json_object_set_new(j, "sources", sources.list);
+	json_object_set_new(j, "resolver", status_resolver_json(d->resolver));
+	json_object_set_new(j, "names", status_names_json(d->resolver));
 	json_object_set_new(j, "drops", drops_json(d));
 	json_object_set_new(j, "forwarded", number(es->forwarded));
 	json_object_set_new(j, "replied", number(es->replied));

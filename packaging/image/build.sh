@@ -6,7 +6,7 @@
 #
 #   BUILD/appliance/vmlinuz     Debian's newest installed kernel, as it is
 #   BUILD/appliance/initramfs   init, ringfenced, ringfence, their libraries, the
-#                               kernel modules of Xen's device files; nothing else
+#                               kernel modules of their device files; nothing else
 #
 # No root. The same sources, compiler and Debian packages give the same bytes.
 set -euo pipefail
@@ -18,7 +18,8 @@ export LC_ALL=C.UTF-8
 umask 022
 # A default of 1024 pages: two rings and 512 buffers of the uplink, the rings of
 # QubesDB's vchan, and the same again while a dead peer still maps the old ones.
-modules=('xen-evtchn' 'xen-gntdev' 'xen-gntalloc limit=8192')
+# tun: the own kernel's way to DNS (ringfenced --self).
+modules=('xen-evtchn' 'xen-gntdev' 'xen-gntalloc limit=8192' 'tun')
 
 die()
 {

@@ -63,13 +63,16 @@ ok 'files' diff "$dir/files" - <<-END
 	bin/ringfence
 	init
 	lib/modules/order
+	lib/modules/tun.ko
 	lib/modules/xen-evtchn.ko
 	lib/modules/xen-gntalloc.ko
 	lib/modules/xen-gntdev.ko
 	lib64/ld-linux-x86-64.so.2
 	libc
+	libcares
 	libgcc_s
 	libjansson
+	libseccomp
 	libxenevtchn
 	libxengnttab
 	libxenstore
@@ -87,8 +90,9 @@ ok 'order of modules' diff "$dir/root/lib/modules/order" - <<-END
 	xen-evtchn.ko
 	xen-gntdev.ko
 	xen-gntalloc.ko limit=8192
+	tun.ko
 END
-for ko in xen-evtchn xen-gntdev xen-gntalloc; do
+for ko in xen-evtchn xen-gntdev xen-gntalloc tun; do
 	ok "$ko is of the kernel" test "$(modinfo -F vermagic "$dir/root/lib/modules/$ko.ko" | cut -d ' ' -f 1)" = \
 		"${kernel#/boot/vmlinuz-}"
 done

@@ -51,7 +51,7 @@ ok 'architecture' has "Architecture: $arch" "$control"
 ok 'maintainer' has 'Maintainer: .* <.*@.*>' "$control"
 ok 'size' has 'Installed-Size: [1-9][0-9]*' "$control"
 ok 'description' has 'Description: firewall .*' "$control"
-for lib in libc6 libjansson4 libxenstore4 libxengnttab1 libxenevtchn1 libxenmisc4.17; do
+for lib in libc6 libc-ares2 libjansson4 libseccomp2 libxenstore4 libxengnttab1 libxenevtchn1 libxenmisc4.17; do
 	ok "depends on $lib" has "Depends: (.*, )?$lib \(>= [0-9][^)]*\).*" "$control"
 done
 ok 'control members' diff <(dpkg-deb -I "$deb" | awk '/bytes,.*lines/ {print $NF}' | sort) \

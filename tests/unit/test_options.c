@@ -36,7 +36,9 @@ int main(void)
 {
 	static const char *const bad[] = {
 		"--timeout", "--timeout tcp-open", "--timeout nothing=1", "--timeout icmp=0",
-		"--timeout icmp=1209601", "--timeout fragment-ipv4=3601",
+		"--timeout icmp=1209601", "--timeout fragment-ipv4=3601", "--name-time",
+		"--name-time grace", "--name-time ttl=1", "--name-time ttl-min=0",
+		"--name-time ttl-max=86401", "--name-time grace=1s",
 		"--nonsense", "stray", "--tap", "--tap client", "--tap client=c1",
 		"--tap other=c1,ip=10.0.0.1", "--tap client=c1,ip=10.0.0",
 		"--tap client=,ip=10.0.0.1",
@@ -86,6 +88,13 @@ int main(void)
 	CHECK(o.timeout_s[TIMER_TCP_OPEN] == 7440 && o.timeout_s[TIMER_UDP_REPLIED] == 1209600);
 	CHECK(o.frag_timeout_s[V6] == 1 && o.frag_timeout_s[V4] == 0);
 	CHECK(o.timeout_s[TIMER_ICMP] == 0);
+
+	test_case("R8_options_times_of_names");
+	CHECK(o.name_times.ttl_min_s == 0);
+	CHECK_INT(parse("--name-time ttl-min=1 --name-time ttl-max=86400 --name-time grace=5"),
+		  OPTIONS_RUN);
+	CHECK(o.name_times.ttl_min_s == 1 && o.name_times.ttl_max_s == 86400 &&
+	      o.name_times.grace_s == 5);
 
 	test_case("P5_U2_options_of_the_engine");
 	CHECK(!o.pass_ip_options && !o.no_mss_clamp && !o.no_inbound_refresh);

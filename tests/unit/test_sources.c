@@ -194,6 +194,103 @@ static void test_epochs(void)
 	teardown();
 }
 
+/* --- names ---------------------------------------------------------------------- */
+
+static unsigned int asked;
+
+/* Each source gets an answer of its own: A's is 1.2.3.4, of anybody else 9.9.9.9. */
+static enum name_state lookup_of(void *arg, const struct addr *source, const char *name,
+				 const struct addr **addrs, size_t *n)
+{
+	static struct addr answers[2];
+
+	(void)name;
+	asked++;
+	answers[0] = ip("1.2.3.4");
+	answers[1] = ip("9.9.9.9");
+	*addrs = addr_equal(source, arg) ? &answers[0] : &answers[1];
+	*n = 1;
+	return NAME_RESOLVED;
+}
+
+static char rules_seen[512];
+
+static bool see_rules(void *arg, const struct addr *addr, const struct ruleset *rules, bool fresh)
+{
+	size_t len = strlen(rules_seen);
+	char text[ADDR_STRLEN];
+
+	(void)arg;
+	snprintf(rules_seen + len, sizeof(rules_seen) - len, "%s%s%s ", addr_format(addr, text),
+		 rules == NULL ? "-" : "", fresh ? "+" : "");
+	return strcmp(text, A) != 0; /* with A nothing is done */
+}
+
+static const char *rules_of_all(void)
+{
+	rules_seen[0] = '\0';
+	sources_each_rules(s, see_rules, NULL);
+	return rules_seen;
+}
+
+static void test_names(void)
+{
+	struct addr a = ip(A);
+	uint32_t e1, e2;
+
+	test_case("names_are_looked_up_for_a_source");
+	setup();
+	sources_set_lookup(s, lookup_of, &a);
+	commit(NULL, A, "drop", "action=accept dsthost=n.test");
+	commit(NULL, B, "drop", "action=accept dsthost=n.test");
+	CHECK_INT(verdict(A, NULL), RULE_ACCEPT);
+	CHECK_INT(verdict(B, NULL), RULE_REJECT);
+
+	test_case("R8_only_the_sources_with_the_name_are_compiled");
+	commit(NULL, "10.137.0.6", "drop", "action=accept dsthost=other.test");
+	commit(NULL, "10.137.0.7", "drop", "action=accept dsthost=n.test.");
+	commit(NULL, "10.137.0.8", "drop", "action=accept");
+	commit(NULL, "10.137.0.9", "drop", "action=bogus");
+	commit(NULL, "fd09::1", "drop", "action=accept dsthost=n.test");
+	(void)verdict(A, &e1);
+	asked = 0;
+	sources_refresh(s);
+	CHECK_INT(asked, 0);
+	sources_name_changed(s, 4, "n.test");
+	sources_name_changed(s, 4, "n.test");
+	sources_name_changed(s, 4, "n.tes");
+	sources_name_changed(s, 4, "n.test.x");
+	CHECK_INT(asked, 0); /* not before all changes are known */
+	sources_refresh(s);
+	CHECK_INT(asked, 3);
+	sources_refresh(s);
+	CHECK_INT(asked, 3);
+	sources_name_changed(s, 6, "n.test");
+	sources_refresh(s);
+	CHECK_INT(asked, 4);
+
+	test_case("R6_name_that_resolves_to_the_same_keeps_the_epoch");
+	(void)verdict(A, &e2);
+	CHECK_INT(e2, e1);
+
+	test_case("rules_changed_and_fresh");
+	CHECK(sources_take_rules_changed(s));
+	CHECK(!sources_take_rules_changed(s));
+	CHECK_STR(rules_of_all(), "10.137.0.5+ 10.137.0.6+ 10.137.0.7+ 10.137.0.8+ 10.137.0.9-+ "
+				  "10.137.0.50+ fd09::1+ ");
+	CHECK_STR(rules_of_all(), "10.137.0.5+ 10.137.0.6 10.137.0.7 10.137.0.8 10.137.0.9- "
+				  "10.137.0.50 fd09::1 ");
+	sources_name_changed(s, 4, "other.test");
+	sources_refresh(s);
+	CHECK_STR(rules_of_all(), "10.137.0.5+ 10.137.0.6+ 10.137.0.7 10.137.0.8 10.137.0.9- "
+				  "10.137.0.50 fd09::1 ");
+	CHECK(!sources_take_rules_changed(s));
+	sources_attach(s, &a);
+	sources_detach(s, &a);
+	CHECK(sources_take_rules_changed(s));
+	teardown();
+}
+
 static void test_bounds(void)
 {
 	char text[32];
@@ -269,6 +366,7 @@ int main(void)
 	test_life();
 	test_isolation();
 	test_epochs();
+	test_names();
 	test_bounds();
 	test_handled();
 	return test_end();
