@@ -171,8 +171,8 @@ usual_keys() {
 		/qubes-gateway = $UP_IP
 		/qubes-mac = $UPLINK_MAC
 		/qubes-netmask = 255.255.255.255
-		/qubes-primary-dns = 10.139.1.1
-		/qubes-secondary-dns = 10.139.1.2
+		/qubes-primary-dns = ${DNS1:-10.139.1.1}
+		/qubes-secondary-dns = ${DNS2:-10.139.1.2}
 		/qubes-netvm-gateway = $FW_IP
 		/qubes-netvm-primary-dns = 10.139.1.1
 		/qubes-netvm-secondary-dns = 10.139.1.2

@@ -63,6 +63,25 @@ appliance_serves()
 	rules 1 action=accept && start app1 && appliance_ping && appliance_traffic
 }
 
+# A name in a rule: asked for through the own kernel's port, by the helper without
+# rights, at the uplink's server. What does not begin with "web" has no answer.
+appliance_resolves()
+{
+	rules 1 'action=accept dsthost=web.lab.test proto=tcp' || return 1
+	within 10000 wait_for 10 expect app1 ok tcp $WEB 80 || {
+		cat "$APPLIANCE_LOG"
+		return 1
+	}
+	refused_at_once app1 tcp 192.0.2.1 80 || return 1
+	[ "$(qdb read /dns/10.137.0.5/web.lab.test)" = "{'$WEB/32'}" ] ||
+		fail "/dns: $(qdb read /dns/10.137.0.5/web.lab.test)" || return 1
+	! appliance_says 'names:' || {
+		grep -a 'names:' "$APPLIANCE_LOG"
+		return 1
+	}
+	rules 1 action=accept
+}
+
 # The kernel's OOM killer takes the only process that is not init.
 appliance_restarts()
 {
@@ -114,6 +133,7 @@ appliance_checks()
 {
 	check 'appliance_boots_in_128_MiB' appliance_boots 128
 	check 'appliance_serves_a_client' appliance_serves
+	check 'appliance_resolves_names' appliance_resolves
 	check 'appliance_restarts_a_killed_daemon' appliance_restarts
 	check 'appliance_powers_off_in_order' appliance_powers_off
 	appliance_clean

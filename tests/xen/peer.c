@@ -194,6 +194,31 @@ static int listen_on(int type, uint16_t port)
 	return fd;
 }
 
+/*
+ * A question for an address of "web..." has the answer 198.51.100.1, for a minute:
+ * so the echo server of port 53 is a DNS server, too. Return: the length of what to
+ * send back.
+ */
+static size_t dns_answer(char *buf, size_t n, size_t size)
+{
+	static const char web[] = "\3web";
+	static const char record[] = "\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xc6\x33\x64\1";
+	size_t end = 12;
+
+	if (n < 12 + sizeof(web) || buf[5] != 1 || memcmp(buf + 12, web, sizeof(web) - 1) != 0)
+		return n;
+	while (end < n && buf[end] != 0)
+		end += 1 + (unsigned char)buf[end];
+	end += 5; /* the end of the name, type and class; what follows is left out */
+	if (end > n || end + sizeof(record) > size)
+		return n;
+	buf[2] |= (char)0x80;
+	buf[7] = 1;
+	buf[11] = 0;
+	memcpy(buf + end, record, sizeof(record) - 1);
+	return end + sizeof(record) - 1;
+}
+
 /* The answer has to leave from the address that was asked: the packet info, given
  * back as it came but for the interface, does it. */
 static void udp_echo(int fd)
@@ -219,7 +244,7 @@ static void udp_echo(int fd)
 		info.ipi6_ifindex = 0;
 		memcpy(CMSG_DATA(c), &info, sizeof(info));
 	}
-	iov.iov_len = (size_t)n;
+	iov.iov_len = dns_answer(buf, (size_t)n, sizeof(buf));
 	if (sendmsg(fd, &msg, 0) < 0)
 		fprintf(stderr, "peer: udp answer: %s\n", strerror(errno));
 }
