@@ -185,7 +185,9 @@ void engine_expire_fragments(struct engine *e)
 		index = frag_expired(&e->frags, e->clock);
 		if (index == FRAG_NONE)
 			return;
-		count_given_up(e, 1, DROP_FRAGMENT_TIMEOUT);
+		/* of a bad one every piece was counted when it came */
+		if (e->frags.datagrams[index].state == DATAGRAM_WAITING)
+			count_given_up(e, 1, DROP_FRAGMENT_TIMEOUT);
 		if (!answer_timeout(e, index))
 			frag_drop(&e->frags, index);
 	}

@@ -55,6 +55,8 @@ static void refuse(struct engine *e, struct work *w, enum drop_reason reason,
 		engine_drop(e, w, reason);
 		return;
 	}
+	if (UNLIKELY(w->p.atomic_at))
+		packet_restore_atomic(w->f, &w->p); /* I8: as the client sent it */
 	icmp_error_build(w->f, w->p.family, &src, &dst, error, (uint16_t)mtu);
 	engine_reply_ether(w);
 	engine_reply(e, w, reason);

@@ -302,9 +302,10 @@ void engine_set_dns(struct engine *e, const struct engine_dns *map, size_t n)
 {
 	if (n > ENGINE_DNS_MAX)
 		n = ENGINE_DNS_MAX;
-	if (n == e->dns_count && memcmp(e->dns, map, n * sizeof(*map)) == 0)
+	if (n == e->dns_count && (n == 0 || memcmp(e->dns, map, n * sizeof(*map)) == 0))
 		return;
-	memcpy(e->dns, map, n * sizeof(*map));
+	if (n > 0)
+		memcpy(e->dns, map, n * sizeof(*map));
 	e->dns_count = n;
 	/* 2.5: who was translated otherwise is judged again */
 	for (unsigned int i = 0; i < ENGINE_SOURCE_MAX; i++)

@@ -126,6 +126,8 @@ struct packet {
 	uint16_t frag_at; /* offset of the IPv6 fragment header; 0: none */
 	uint16_t frag_data; /* offset of the fragment's data */
 	uint16_t next_at; /* of the byte that names the fragment header */
+	uint16_t atomic_at; /* where an atomic fragment's header was; 0: it is none */
+	uint8_t atomic[8]; /* that header */
 	uint8_t family;	 /* 4 or 6 */
 	uint8_t proto;
 	uint8_t ttl;
@@ -282,6 +284,9 @@ enum drop_reason packet_parse_ip4(struct frame *f, struct packet *p, bool pass_o
  * Return: DROP_NONE, or P1, P2, P7, F9.
  */
 enum drop_reason packet_parse_ip6(struct frame *f, struct packet *p);
+
+/** packet_restore_atomic() - put back the header that an atomic fragment had */
+void packet_restore_atomic(struct frame *f, const struct packet *p);
 
 /** packet_check_ip6() - P6, P9 for the addresses of an IPv6 packet */
 enum drop_reason packet_check_ip6(const struct packet *p);

@@ -91,6 +91,8 @@ static void strip_fragment_header(struct frame *f, struct packet *p)
 {
 	uint8_t *h = f->header;
 
+	p->atomic_at = p->frag_at;
+	memcpy(p->atomic, h + p->frag_at, IP6_FRAG_LEN);
 	h[p->next_at] = h[p->frag_at];
 	memmove(h + p->frag_at, h + p->frag_at + IP6_FRAG_LEN,
 		(size_t)f->header_len - p->frag_at - IP6_FRAG_LEN);
@@ -102,6 +104,20 @@ static void strip_fragment_header(struct frame *f, struct packet *p)
 	if (f->csum_start)
 		f->csum_start = (uint16_t)(f->csum_start - IP6_FRAG_LEN);
 	p->frag_at = 0;
+}
+
+void packet_restore_atomic(struct frame *f, const struct packet *p)
+{
+	uint8_t *h = f->header;
+
+	/* it came out of this buffer, so there is room for it */
+	memmove(h + p->atomic_at + IP6_FRAG_LEN, h + p->atomic_at,
+		(size_t)f->header_len - p->atomic_at);
+	memcpy(h + p->atomic_at, p->atomic, IP6_FRAG_LEN);
+	h[p->next_at] = PROTO_FRAGMENT;
+	f->header_len = (uint16_t)(f->header_len + IP6_FRAG_LEN);
+	f->len += IP6_FRAG_LEN;
+	put_be16(h + IP6_PLEN, (uint16_t)(p->ip_len + IP6_FRAG_LEN - IP6_LEN));
 }
 
 enum drop_reason packet_parse_ip6(struct frame *f, struct packet *p)
