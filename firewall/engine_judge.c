@@ -2,12 +2,12 @@
 /*
  * First packets: the rules, the limits, a new flow; and our own answers.
  *
- * Room. A source may have as many flows as are free for the others: with
- * F flows in the table and n greedy sources each ends up with F/(n+1), and as
- * much stays free for the next one to come. Beyond its share a source gets room
- * from itself: its oldest opening flow goes, then its oldest closing one, and
- * when it has neither the packet is refused. No source ever loses a flow to
- * another one (D2, D4, N4, T14).
+ * Room. A source may have as many flows as are free for the others, and half of the
+ * ports at most: of F flows the first greedy source gets F/2, the next one F/4, and
+ * so on, so it takes log2(F) of them together to fill the table. Beyond its share a
+ * source gets room from itself: its oldest opening flow goes, then its oldest closing
+ * one, and when it has neither the packet is refused. No source ever loses a flow to
+ * another one (D2, D4, N4, T14); so what greedy ones hold comes back by timeouts only.
  */
 #include "firewall/engine_impl.h"
 #include "firewall/tcp.h"
