@@ -169,6 +169,8 @@ struct engine {
 	size_t connected_count;
 	struct iface ifaces[ENGINE_IFACE_MAX];
 	struct source sources[ENGINE_SOURCE_MAX];
+	uint32_t attached; /* sources that an interface has */
+	uint32_t reserve;  /* flows that each of them is sure of */
 	struct work work[ENGINE_BATCH];
 };
 

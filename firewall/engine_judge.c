@@ -4,10 +4,12 @@
  *
  * Room. A source may have as many flows as are free for the others, and half of the
  * ports at most: of F flows the first greedy source gets F/2, the next one F/4, and
- * so on, so it takes log2(F) of them together to fill the table. Beyond its share a
- * source gets room from itself: its oldest opening flow goes, then its oldest closing
- * one, and when it has neither the packet is refused. No source ever loses a flow to
- * another one (D2, D4, N4, T14); so what greedy ones hold comes back by timeouts only.
+ * so on. They do not get the last of them: each attached source is sure of a small
+ * number (set_reserve()), which those that have more leave free. Beyond its share
+ * a source gets room from itself: its oldest opening flow goes, then its oldest
+ * closing one, and when it has neither the packet is refused. No source ever loses a
+ * flow to another one (D2, D4, N4, T14); so what greedy ones hold comes back by
+ * timeouts only.
  */
 #include "firewall/engine_impl.h"
 #include "firewall/tcp.h"
@@ -180,8 +182,13 @@ static void expire_some(struct engine *e)
 static bool over_share(const struct engine *e, const struct source *source)
 {
 	uint32_t quota = source->options.max_flows ? source->options.max_flows : SOURCE_FLOWS;
+	uint32_t free = e->table.flow_max - e->table.active;
 
-	return source->flows >= quota || source->flows >= e->table.flow_max - e->table.active;
+	if (source->flows >= quota)
+		return true;
+	if (source->flows < e->reserve)
+		return free == 0;
+	return source->flows + e->reserve * e->attached >= free;
 }
 
 /* D2, N4, T14: room for one more flow of this source. */

@@ -23,6 +23,21 @@ static void purge_family(struct engine *e, enum fam fam)
 
 /* --- clients ---------------------------------------------------------------------- */
 
+/*
+ * What each attached source is sure of (D2, N4): an eighth of the table is theirs,
+ * in equal parts, and one sixty-fourth is enough for one.
+ */
+static void set_reserve(struct engine *e)
+{
+	uint32_t most = e->table.flow_max / 64, part;
+
+	e->attached = 0;
+	for (unsigned int i = 0; i < ENGINE_SOURCE_MAX; i++)
+		e->attached += e->sources[i].used && e->sources[i].ifaces > 0;
+	part = e->attached ? e->table.flow_max / 8 / e->attached : 0;
+	e->reserve = part < most ? part : most;
+}
+
 static void client_detach(struct engine *e, uint16_t id, enum fam fam)
 {
 	struct iface *iface = &e->ifaces[id];
@@ -35,6 +50,7 @@ static void client_detach(struct engine *e, uint16_t id, enum fam fam)
 	iface->source[fam] = SOURCE_NONE;
 	source->ifaces--;
 	source_release(e, source);
+	set_reserve(e);
 }
 
 static int client_attach(struct engine *e, uint16_t id, enum fam fam, const struct addr *addr)
@@ -48,6 +64,7 @@ static int client_attach(struct engine *e, uint16_t id, enum fam fam, const stru
 		return -ENOSPC;
 	e->sources[source].ifaces++;
 	e->ifaces[id].source[fam] = source;
+	set_reserve(e);
 	return 0;
 }
 

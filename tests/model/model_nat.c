@@ -514,16 +514,42 @@ static int victim(const struct model *m, const struct m_source *s)
 	return best;
 }
 
-/* A source may have as many flows as are free for others, or what its quota says. */
+static uint32_t attached_sources(const struct model *m)
+{
+	struct addr seen[2 * M_IFACES];
+	uint32_t n = 0;
+
+	for (size_t i = 1; i < M_IFACES; i++) {
+		for (uint8_t family = 4; family <= 6; family += 2) {
+			struct addr a = m_address(&m->iface[i], family);
+			uint32_t k = 0;
+
+			while (k < n && !addr_equal(&seen[k], &a))
+				k++;
+			if (m->iface[i].used && a.family && k == n)
+				seen[n++] = a;
+		}
+	}
+	return n;
+}
+
+/*
+ * A source may have as many flows as are free for others, or what its quota says.
+ * A few are kept for each that is there.
+ */
 static bool over_share(const struct model *m, const struct m_source *s)
 {
-	uint32_t own = 0;
+	uint32_t own = 0, there = attached_sources(m), reserve = m->flow_max / 64;
 
+	if (there && m->flow_max / 8 / there < reserve)
+		reserve = m->flow_max / 8 / there;
 	for (size_t i = 0; i < m->flow_count; i++)
 		own += addr_equal(&m->flow[i].client, &s->addr);
 	if (own >= (s->options.max_flows ? s->options.max_flows : SOURCE_FLOWS_MAX))
 		return true;
-	return own >= m->flow_max - m->flow_count;
+	if (own < reserve)
+		return m->flow_count >= m->flow_max;
+	return own + reserve * there >= m->flow_max - m->flow_count;
 }
 
 /* N4, D2, T14: room for one more of this source, perhaps in place of one of its own. */

@@ -97,8 +97,8 @@ static void test_shares(void)
 
 	test_case("D2_greedy_sources_share_a_small_table");
 	start(4096);
-	/* each takes half of what is left, so the thirteenth would find nothing */
-	for (unsigned int i = 1; i <= 12; i++) {
+	/* each takes half of what is left but for the reserve of 21 times 24 */
+	for (unsigned int i = 1; i <= SOURCES; i++) {
 		uint32_t others = engine_stats(lab.e)->flows_active;
 
 		for (uint32_t n = 0; n < 5000; n++)
@@ -106,9 +106,20 @@ static void test_shares(void)
 		CHECK(engine_stats(lab.e)->flows_active - flows_of(i) == others);
 	}
 	CHECK_INT(lost, 0);
-	CHECK(flows_of(1) == 2048 && flows_of(2) == 1024);
-	for (unsigned int i = 1; i <= 12; i++)
-		CHECK(flows_of(i) >= 1);
+	CHECK(flows_of(1) == 1796 && flows_of(2) == 898);
+	for (unsigned int i = 1; i <= SOURCES; i++)
+		CHECK(flows_of(i) >= 24);
+	end();
+
+	test_case("D2_N4_hoarders_of_answered_flows_leave_a_reserve");
+	start(4096);
+	for (unsigned int i = 1; i < SOURCES; i++)
+		for (uint32_t n = 0; n < 5000; n++)
+			if (packet(i, n, 17, 0, 0))
+				packet(i, n, 17, 0, 1);
+	for (uint32_t n = 0; n < 24; n++)
+		lost += !packet(SOURCES, n, 17, 0, 0);
+	CHECK_INT(lost, 0);
 	end();
 
 	test_case("D2_answered_flows_are_refused_not_evicted");
@@ -118,7 +129,7 @@ static void test_shares(void)
 			if (packet(i, n, 17, 0, 0))
 				packet(i, n, 17, 0, 1);
 	for (unsigned int i = 1; i <= 4; i++)
-		CHECK_INT(flows_of(i), 4096 >> i);
+		CHECK_INT(flows_of(i), (3592u + (1u << i) - 1) >> i);
 	CHECK(packet(1, 0, 17, 0, 1)); /* the first of all is still there */
 	CHECK(!packet(1, 9999, 17, 0, 0));
 	CHECK_INT(lab.seen.reason, DROP_FLOW_LIMIT);
