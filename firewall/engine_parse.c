@@ -347,7 +347,7 @@ void engine_parse_ip(struct engine *e, struct work *w)
 		else if (w->dir == FLOW_IN)
 			ndp_from_uplink(e, w);
 		else if (!ipkey_equal(&w->p.src, &w->in->addr[V6]))
-			to_drop(e, w, DROP_SPOOFED); /* Q1, P14 */
+			engine_drop(e, w, DROP_SPOOFED); /* Q1, P14; too common for the log */
 		else
 			ndp_from_client(e, w);
 		return;
