@@ -101,6 +101,29 @@ static bool quote_ttl(uint8_t *k, uint8_t *r, uint32_t len, uint32_t *fields)
 }
 
 /*
+ * The kernel takes the fragment header out of an atomic fragment before it judges
+ * it, and quotes what is left; the engine quotes what the client sent (F8, I8).
+ * @r: the engine's quotation of @len bytes, becomes the kernel's. Returns how many
+ * bytes fewer it has.
+ */
+static uint32_t undo_atomic(const uint8_t *k, uint8_t *r, uint32_t len, uint32_t *fields)
+{
+	struct layout lk = parse(k, len), lr = parse(r, len);
+	uint32_t at = lr.frag_at, next_at = 6, next;
+
+	if (lr.family != 6 || !lr.ok || !at || lr.fragment || !lk.ok || lk.frag_at)
+		return 0;
+	/* the field that names it is the last one in front of it */
+	for (next = 40; next < at; next += (r[next + 1] + 1u) * 8)
+		next_at = next;
+	r[next_at] = r[at];
+	memmove(r + at, r + at + 8, len - at - 8);
+	put16(r + 4, (uint16_t)(get16(r + 4) - 8));
+	*fields |= FIELD_ATOMIC;
+	return 8;
+}
+
+/*
  * An error about a packet to a virtual DNS server: the kernel's DNAT takes whoever
  * sends it for the server, and translates its address back.
  */
@@ -145,7 +168,8 @@ static const char *compare_error(const struct outputs out[SIDES], uint32_t *fiel
 		return "an own error that is too long";
 	if (lk.len != lr.len)
 		*fields |= FIELD_QUOTE_LENGTH;
-	len = at_most(lk.len - lk.l4, lr.len - lr.l4) - 8;
+	len = lr.len - lr.l4 - 8u;
+	len = at_most(lk.len - lk.l4 - 8u, len - undo_atomic(qk, qr, len, fields));
 	if (len < 28 && len < parse(qr, len).len)
 		return "own errors that quote less than a header";
 	if (!quote_ttl(qk, qr, len, fields) || memcmp(qk, qr, len) != 0)

@@ -175,7 +175,8 @@ enum field {
 	FIELD_PROTO = 64,
 	FIELD_DF = 128,
 	FIELD_SOURCE = 256,
-	FIELD_LAST = FIELD_SOURCE
+	FIELD_ATOMIC = 512,
+	FIELD_LAST = FIELD_ATOMIC
 };
 
 struct difference {

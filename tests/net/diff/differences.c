@@ -162,6 +162,7 @@ static const struct difference table[] = {
 	{"dns-error-source", .fields = FIELD_SOURCE},
 	{"quote-length", .fields = FIELD_QUOTE_LENGTH},
 	{"quote-ttl", .fields = FIELD_QUOTE_TTL},
+	{"quote-atomic", .fields = FIELD_ATOMIC},
 	{"mss-clamp", .fields = FIELD_MSS},
 	{"ports-rewritten", .fields = FIELD_PROTO},
 	{"pieces", .fields = FIELD_PIECES},
