@@ -583,7 +583,7 @@ static void test_room(void)
 	}
 	check();
 	CHECK(engine_source_info(lab.e, &a[1], &info));
-	CHECK(info.flows >= 500 && info.flows <= 512);
+	CHECK(info.flows >= 450 && info.flows <= 512); /* less the others' reserve */
 	s = tcp_in(1000, T_ACK);
 	forwarded(WEB, C1, 1); /* its own established flow is still there */
 	s = udp_in(5000, 4000);

@@ -573,7 +573,7 @@ int main(void)
 		test_case(name);
 		if (!CHECK(makers[reason] != NULL))
 			continue;
-		lab_init(&lab, reason == DROP_NO_PORT ? 131072 : 1024, 17);
+		lab_init(&lab, reason == DROP_NO_PORT ? 262144 : 1024, 17);
 		lab6_ifaces(&lab, 1500);
 		lab_rules(&lab, C1, "accept", NULL);
 		lab_rules(&lab, C2, "accept", NULL);
