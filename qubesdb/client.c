@@ -526,8 +526,7 @@ static int client_write(void *way, const char *path, const void *value, size_t l
 
 	if (!e)
 		return -ENOMEM;
-	qdb_queue_cancel(&c->own, path);
-	err = qdb_queue_add(&c->own, QDB_CMD_WRITE, e);
+	err = qdb_queue_replace(&c->own, QDB_CMD_WRITE, e);
 	if (err == 0 && qdb_store_put(c->db->view, e) < 0)
 		qdb_log(c->db, QUBESDB_LOG_WARNING, "QubesDB: no room for %s in our copy", path);
 	qdb_entry_drop(e);
@@ -542,15 +541,18 @@ static int client_rm(void *way, const char *path)
 	struct qdb_entry *e;
 	int err;
 
-	qdb_queue_cancel(&c->own, path);
-	if (qdb_store_rm(c->db->view, path) == 0)
+	if (!qdb_store_has(c->db->view, path)) {
+		qdb_queue_cancel(&c->own, path);
 		return 0;
+	}
 	e = qdb_entry_new(path, NULL, 0);
-	err = e ? qdb_queue_add(&c->own, QDB_CMD_RM, e) : -ENOMEM;
+	err = e ? qdb_queue_replace(&c->own, QDB_CMD_RM, e) : -ENOMEM;
 	qdb_entry_drop(e);
-	if (err == 0)
-		send_now(c);
-	return err;
+	if (err < 0)
+		return err;
+	qdb_store_rm(c->db->view, path);
+	send_now(c);
+	return 0;
 }
 
 static void client_free(void *way)

@@ -28,6 +28,28 @@ static bool is_own(enum qdb_type type)
 	return type == QDB_CMD_WRITE || type == QDB_CMD_RM;
 }
 
+static struct qdb_request *request_new(enum qdb_type type, struct qdb_entry *e)
+{
+	struct qdb_request *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	r->type = type;
+	r->entry = qdb_entry_hold(e);
+	return r;
+}
+
+static void append(struct qdb_queue *q, struct qdb_request *r)
+{
+	*q->tail = r;
+	q->tail = &r->next;
+	q->count++;
+	if (is_own(r->type)) {
+		q->own++;
+		q->own_bytes += cost(r->entry);
+	}
+}
+
 int qdb_queue_add(struct qdb_queue *q, enum qdb_type type, struct qdb_entry *e)
 {
 	struct qdb_request *r;
@@ -35,18 +57,38 @@ int qdb_queue_add(struct qdb_queue *q, enum qdb_type type, struct qdb_entry *e)
 	if (is_own(type) ? q->own >= QDB_QUEUE_MAX || q->own_bytes + cost(e) > QDB_QUEUE_BYTES_MAX
 			 : q->count - q->own >= QDB_QUEUE_MAX)
 		return -ENOBUFS;
-	r = calloc(1, sizeof(*r));
+	r = request_new(type, e);
 	if (!r)
 		return -ENOMEM;
-	r->type = type;
-	r->entry = qdb_entry_hold(e);
-	*q->tail = r;
-	q->tail = &r->next;
-	q->count++;
-	if (is_own(type)) {
-		q->own++;
-		q->own_bytes += cost(e);
-	}
+	append(q, r);
+	return 0;
+}
+
+/* A newer write or rm of @name makes it pointless. */
+static bool is_superseded(const struct qdb_request *r, const char *name)
+{
+	return r->type == QDB_CMD_WRITE && !r->sent &&
+	       qdb_path_covers(name, qdb_entry_path(r->entry));
+}
+
+int qdb_queue_replace(struct qdb_queue *q, enum qdb_type type, struct qdb_entry *e)
+{
+	const char *name = qdb_entry_path(e);
+	size_t own = q->own, bytes = q->own_bytes;
+	struct qdb_request *r;
+
+	for (r = q->head; r; r = r->next)
+		if (is_superseded(r, name)) {
+			own--;
+			bytes -= cost(r->entry);
+		}
+	if (own >= QDB_QUEUE_MAX || bytes + cost(e) > QDB_QUEUE_BYTES_MAX)
+		return -ENOBUFS;
+	r = request_new(type, e);
+	if (!r)
+		return -ENOMEM;
+	qdb_queue_cancel(q, name);
+	append(q, r);
 	return 0;
 }
 
@@ -99,8 +141,7 @@ void qdb_queue_cancel(struct qdb_queue *q, const char *name)
 
 	for (r = q->head; r; r = next) {
 		next = r->next;
-		if (r->type == QDB_CMD_WRITE && !r->sent &&
-		    qdb_path_covers(name, qdb_entry_path(r->entry)))
+		if (is_superseded(r, name))
 			qdb_queue_remove(q, r);
 	}
 }

@@ -41,6 +41,16 @@ void qdb_queue_clear(struct qdb_queue *q);
  */
 int qdb_queue_add(struct qdb_queue *q, enum qdb_type type, struct qdb_entry *e);
 
+/**
+ * qdb_queue_replace() - append our own WRITE or RM in place of the unsent WRITEs
+ *			 of what it names
+ *
+ * All or nothing: at the bound the older ones stay, and are told.
+ *
+ * Return: 0, -ENOBUFS, -ENOMEM.
+ */
+int qdb_queue_replace(struct qdb_queue *q, enum qdb_type type, struct qdb_entry *e);
+
 /** qdb_queue_unsent() - the oldest request that was not sent, or NULL */
 struct qdb_request *qdb_queue_unsent(const struct qdb_queue *q);
 
@@ -51,11 +61,7 @@ struct qdb_request *qdb_queue_oldest(const struct qdb_queue *q);
 
 void qdb_queue_remove(struct qdb_queue *q, struct qdb_request *r);
 
-/**
- * qdb_queue_cancel() - drop unsent WRITEs of what @name names
- *
- * Coalescing: a newer write or rm makes them pointless.
- */
+/** qdb_queue_cancel() - drop unsent WRITEs of what @name names */
 void qdb_queue_cancel(struct qdb_queue *q, const char *name);
 
 /** qdb_queue_find() - an unsent request of this type and path, or NULL */

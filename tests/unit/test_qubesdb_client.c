@@ -728,6 +728,74 @@ static void test_own_bound(void)
 	world_end(&w);
 }
 
+/* Writes of our own until one does not fit. Return: how many did. */
+static int fill_queue(struct world *w, size_t len)
+{
+	static char value[2048];
+	char path[64];
+	int n = 0;
+
+	memset(value, 'f', sizeof(value));
+	do
+		snprintf(path, sizeof(path), "/fill/%d", n++);
+	while (qubesdb_write(w->r.db, path, value, len) == 0 && n < 100000);
+	return n - 1;
+}
+
+static void test_own_bound_rm(void)
+{
+	static char big[2000];
+	struct world w;
+
+	memset(big, 'b', sizeof(big));
+	test_case("an rm that does not fit the queue changes nothing, and may be tried again");
+	world_init(&w);
+	set(&w, "/mine/1", "a");
+	set(&w, "/mine/2", "b");
+	connect_world(&w);
+	w.d.stalled = true;
+	CHECK(fill_queue(&w, 1) > 500);
+	CHECK_INT(qubesdb_rm(w.r.db, "/mine/"), -ENOBUFS);
+	CHECK_STR(we_have(&w, "/mine/1"), "a");
+	CHECK_INT(qubesdb_rm(w.r.db, "/mine/"), -ENOBUFS);
+	CHECK_INT(qubesdb_rm(w.r.db, "/never/"), 0);
+	w.d.stalled = false;
+	settle(&w);
+	CHECK_STR(dom0_has(&w, "/mine/1"), "a");
+	CHECK_STR(we_have(&w, "/mine/2"), "b");
+	CHECK_INT(qubesdb_rm(w.r.db, "/mine/"), 0);
+	settle(&w);
+	CHECK_INT(w.d.rms, 1);
+	CHECK_STR(dom0_has(&w, "/mine/1"), "(none)");
+	CHECK_STR(we_have(&w, "/mine/2"), "(none)");
+
+	test_case("at the bound an rm still takes the place of the writes that it undoes");
+	w.d.stalled = true;
+	(void)fill_queue(&w, 1);
+	CHECK_INT(qubesdb_rm(w.r.db, "/fill/"), 0);
+	CHECK_STR(we_have(&w, "/fill/1"), "(none)");
+	w.d.stalled = false;
+	settle(&w);
+	CHECK_STR(dom0_has(&w, "/fill/0"), "(none)");
+	CHECK_INT(w.d.n, 0);
+	world_end(&w);
+
+	test_case("a longer value that does not fit leaves the shorter one, here and there");
+	world_init(&w);
+	connect_world(&w);
+	w.d.stalled = true;
+	CHECK(fill_queue(&w, 2000) > 100);
+	CHECK_INT(qubesdb_write(w.r.db, "/fill/100", "short", 5), 0);
+	CHECK_INT(qubesdb_write(w.r.db, "/hole", big, 1900), 0);
+	CHECK_INT(qubesdb_write(w.r.db, "/fill/100", big, 2000), -ENOBUFS);
+	CHECK_STR(we_have(&w, "/fill/100"), "short");
+	w.d.stalled = false;
+	settle(&w);
+	CHECK_STR(dom0_has(&w, "/fill/100"), "short");
+	CHECK_STR(we_have(&w, "/fill/100"), "short");
+	world_end(&w);
+}
+
 static void test_own_reconnect(void)
 {
 	struct world w;
@@ -799,6 +867,7 @@ int main(void)
 	test_own();
 	test_own_care();
 	test_own_bound();
+	test_own_bound_rm();
 	test_own_reconnect();
 	test_handled();
 	return test_end();

@@ -383,6 +383,8 @@ static void test_split(void)
 static void test_own(void)
 {
 	struct world w;
+	char path[32];
+	int n;
 
 	test_case("own writes: kept until connected, coalesced, no news of their own");
 	world_init(&w);
@@ -405,6 +407,25 @@ static void test_own(void)
 	CHECK_STR(it_has(&w, "/dns/1/a"), "(none)");
 	CHECK_STR(it_has(&w, "/dns/1/b"), "1");
 	CHECK_STR(we_have(&w, "/dns/1/b"), "1");
+
+	test_case("what does not fit the queue changes nothing, and may be tried again");
+	w.mute = true;
+	for (n = 0; n < 100000; n++) {
+		snprintf(path, sizeof(path), "/fill/%d", n);
+		if (qubesdb_write(w.r.db, path, "v", 1) != 0)
+			break;
+	}
+	CHECK(n > 500 && n < 10000);
+	CHECK_INT(qubesdb_write(w.r.db, path, "v", 1), -ENOBUFS);
+	CHECK_INT(qubesdb_rm(w.r.db, "/dns/1/"), -ENOBUFS);
+	CHECK_STR(we_have(&w, "/dns/1/b"), "1");
+	CHECK_INT(qubesdb_rm(w.r.db, "/dns/1/"), -ENOBUFS);
+	w.mute = false;
+	settle(&w);
+	CHECK_INT(qubesdb_rm(w.r.db, "/dns/1/"), 0);
+	settle(&w);
+	CHECK_STR(it_has(&w, "/dns/1/b"), "(none)");
+	CHECK_STR(we_have(&w, "/dns/1/b"), "(none)");
 
 	test_case("the handled counter from inside commit()");
 	w.r.handled = "/qubes-firewall-handled/10.137.0.1";
