@@ -14,7 +14,7 @@
  *
  *	WAIT    own writes: queued; the old view and the old commits stand
  *	SYNC    one MULTIREAD out; only RESP_MULTIREAD may come, into a fresh mirror
- *	EMIT    nothing is read; sources that differ are told, a few each call
+ *	EMIT    nothing is read; new sources are told, a few each call; others wait
  *	STEADY  dom0: WRITE, RM, RESP_OK, RESP_ERROR; ours: replies, WRITE, RM
  *
  * Order of work in a call: take in, answer, then send of our own, so that dom0
@@ -309,6 +309,7 @@ static int inbound_write(struct client *c)
 		qdb_changed(db, c->head.path);
 		return 0;
 	case QDB_BELOW:
+		qdb_commits_touch(db->commits, source.text);
 		return 0;
 	}
 	return 0;
@@ -335,8 +336,16 @@ static int inbound_rm(struct client *c)
 		c->closing = true;
 		return 0;
 	}
-	if (qdb_where(c->head.path, &source) == QDB_OUTSIDE)
+	switch (qdb_where(c->head.path, &source)) {
+	case QDB_OUTSIDE:
 		qdb_changed(db, c->head.path);
+		return 0;
+	case QDB_BELOW:
+		qdb_commits_touch(db->commits, source.text);
+		return 0;
+	case QDB_BASE: /* what was committed stands until the next commit */
+		return 0;
+	}
 	return 0;
 }
 
@@ -470,17 +479,31 @@ static int connected_step(struct client *c)
 	return rc > 0 || c->phase == EMIT;
 }
 
+/* Return: 1 more to do at once, 0 wait for an event or until @next_ms, -errno. */
+static int work(struct client *c, uint64_t now_ms, uint64_t *next_ms)
+{
+	int rc;
+
+	c->busy = true;
+	rc = connected_step(c);
+	c->busy = false;
+	*next_ms = UINT64_MAX;
+	if (rc != 0 || c->phase != STEADY)
+		return rc;
+	rc = qdb_settle(c->db, now_ms, next_ms);
+	return rc < 0 ? no_room(c, rc) : 0;
+}
+
 static uint64_t client_process(void *way, uint64_t now_ms)
 {
 	struct client *c = way;
+	uint64_t next_ms;
 	int rc;
 
 	if (c->phase == WAIT && !wait_step(c, now_ms))
 		return c->retry_ms;
 	c->ops->clear_event(c->v);
-	c->busy = true;
-	rc = connected_step(c);
-	c->busy = false;
+	rc = work(c, now_ms, &next_ms);
 	if (rc < 0) {
 		char why[sizeof(c->why)];
 
@@ -489,7 +512,7 @@ static uint64_t client_process(void *way, uint64_t now_ms)
 		c->retry_ms = now_ms + qdb_backoff(c->db);
 		return c->retry_ms;
 	}
-	return rc ? now_ms : UINT64_MAX;
+	return rc ? now_ms : next_ms;
 }
 
 static int client_fd(const void *way)

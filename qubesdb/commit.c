@@ -6,6 +6,13 @@
  * 10.137.0.10 (qubesdb.md 5, rule 7). After a resync a plan lists every source
  * that is in the fresh tree or was committed before, and is then worked off a
  * few at a time, so that hundreds of clients do not stop the packets.
+ *
+ * A source that was committed before and stands otherwise in the fresh tree, or
+ * not at all, is held: dom0 may have committed while we did not listen, but it
+ * may as well be between its RM and its commit. Nothing in the tree tells these
+ * apart; what comes next does. A key below the base key, written or removed,
+ * means that an update is under way, and its commit will come (touched). When
+ * nothing comes for a while, what stands is the commit that we missed (settled).
  */
 #include "qubesdb/commit.h"
 
@@ -20,11 +27,12 @@ struct snapshot {
 	struct qdb_source_name name;
 	struct qdb_entry **entries; /* in key order; referenced */
 	size_t n;
+	bool held; /* the tree has something else since the last resync */
 };
 
 struct qdb_commits {
 	struct snapshot *list; /* by name */
-	size_t n, cap;
+	size_t n, cap, held;
 	struct qdb_source_name *plan;
 	size_t plan_n, plan_cap, plan_at;
 	struct qdb_pair_list pairs;
@@ -158,6 +166,15 @@ static bool snapshot_same(const struct snapshot *a, const struct snapshot *b)
 	return true;
 }
 
+static void hold(struct qdb_commits *c, struct snapshot *s, bool held)
+{
+	if (held && !s->held)
+		c->held++;
+	else if (!held && s->held)
+		c->held--;
+	s->held = held;
+}
+
 int qdb_commits_take(struct qdb_commits *c, const struct qdb_store *tree, const char *source,
 		     bool *changed)
 {
@@ -176,6 +193,7 @@ int qdb_commits_take(struct qdb_commits *c, const struct qdb_store *tree, const 
 	snapshot_drop(s);
 	s->entries = now.entries;
 	s->n = now.n;
+	hold(c, s, false);
 	return 0;
 }
 
@@ -187,6 +205,7 @@ bool qdb_commits_forget(struct qdb_commits *c, const char *source)
 	if (!s)
 		return false;
 	i = (size_t)(s - c->list);
+	hold(c, s, false);
 	snapshot_drop(s);
 	c->n--;
 	memmove(c->list + i, c->list + i + 1, (c->n - i) * sizeof(*c->list));
@@ -255,8 +274,10 @@ int qdb_commits_plan(struct qdb_commits *c, const struct qdb_store *tree, bool l
 	int err = 0;
 
 	c->plan_n = c->plan_at = 0;
-	for (size_t i = 0; i < c->n && err == 0; i++)
+	for (size_t i = 0; i < c->n && err == 0; i++) {
+		hold(c, &c->list[i], false); /* until this tree, too, says otherwise */
 		err = plan_add(c, &c->list[i].name);
+	}
 	for (const struct qdb_node *n = qdb_store_seek(tree, QDB_RULES_ROOT);
 	     n && err == 0 && qdb_path_covers(QDB_RULES_ROOT, qdb_entry_path(n->entry));
 	     n = n->next[0]) {
@@ -289,10 +310,39 @@ static bool is_committed(const struct qdb_store *tree, const char *source, bool 
 	return qdb_store_get(tree, name) != NULL;
 }
 
+/* What stands in the tree counts. */
+static enum qdb_step judge(struct qdb_commits *c, const struct qdb_store *tree, bool loose,
+			   const char *source)
+{
+	bool changed = false;
+
+	if (!is_committed(tree, source, loose))
+		return qdb_commits_forget(c, source) ? QDB_STEP_GONE : QDB_STEP_SAME;
+	if (qdb_commits_take(c, tree, source, &changed) < 0)
+		return QDB_STEP_NOMEM;
+	return changed ? QDB_STEP_COMMIT : QDB_STEP_SAME;
+}
+
+/* Return: 1 the tree has the same as the snapshot, 0 it has not, -ENOMEM. */
+static int stands(const struct snapshot *s, const struct qdb_store *tree)
+{
+	struct snapshot now;
+	bool same;
+
+	if (!is_committed(tree, s->name.text, false))
+		return 0;
+	if (snapshot_make(&now, tree, s->name.text) < 0)
+		return -ENOMEM;
+	same = snapshot_same(s, &now);
+	snapshot_drop(&now);
+	return same;
+}
+
 enum qdb_step qdb_commits_step(struct qdb_commits *c, const struct qdb_store *tree, bool loose,
 			       struct qdb_source_name *source)
 {
-	bool changed = false;
+	struct snapshot *s;
+	int same;
 
 	if (c->plan_at >= c->plan_n) {
 		free(c->plan);
@@ -301,9 +351,41 @@ enum qdb_step qdb_commits_step(struct qdb_commits *c, const struct qdb_store *tr
 		return QDB_STEP_DONE;
 	}
 	*source = c->plan[c->plan_at++];
-	if (!is_committed(tree, source->text, loose))
-		return qdb_commits_forget(c, source->text) ? QDB_STEP_GONE : QDB_STEP_SAME;
-	if (qdb_commits_take(c, tree, source->text, &changed) < 0)
+	s = loose ? NULL : lookup(c, source->text);
+	same = s ? stands(s, tree) : 1;
+	if (same < 0)
 		return QDB_STEP_NOMEM;
-	return changed ? QDB_STEP_COMMIT : QDB_STEP_SAME;
+	if (same == 0) {
+		hold(c, s, true);
+		return QDB_STEP_SAME;
+	}
+	return judge(c, tree, loose, source->text);
+}
+
+/* --- what is held ------------------------------------------------------------ */
+
+bool qdb_commits_held(const struct qdb_commits *c)
+{
+	return c->held > 0;
+}
+
+void qdb_commits_touch(struct qdb_commits *c, const char *source)
+{
+	struct snapshot *s = source[0] ? lookup(c, source) : NULL;
+
+	if (s)
+		hold(c, s, false);
+	for (size_t i = 0; !source[0] && i < c->n; i++)
+		hold(c, &c->list[i], false);
+}
+
+enum qdb_step qdb_commits_settle(struct qdb_commits *c, const struct qdb_store *tree,
+				 struct qdb_source_name *source)
+{
+	for (size_t i = 0; i < c->n; i++)
+		if (c->list[i].held) {
+			*source = c->list[i].name;
+			return judge(c, tree, false, source->text);
+		}
+	return QDB_STEP_DONE;
 }

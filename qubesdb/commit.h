@@ -74,8 +74,23 @@ int qdb_commits_plan(struct qdb_commits *c, const struct qdb_store *tree, bool l
 /** What a step of the plan found. */
 enum qdb_step { QDB_STEP_DONE, QDB_STEP_SAME, QDB_STEP_COMMIT, QDB_STEP_GONE, QDB_STEP_NOMEM };
 
-/** qdb_commits_step() - the next source of the plan */
+/**
+ * qdb_commits_step() - the next source of the plan
+ *
+ * One that was committed before and stands otherwise now is held, and the same
+ * as before for the time being; not if @loose, where a tree is always whole.
+ */
 enum qdb_step qdb_commits_step(struct qdb_commits *c, const struct qdb_store *tree, bool loose,
 			       struct qdb_source_name *source);
+
+/** qdb_commits_held() - whether any source is held */
+bool qdb_commits_held(const struct qdb_commits *c);
+
+/** qdb_commits_touch() - an update of a source ("": of any) is under way: not held */
+void qdb_commits_touch(struct qdb_commits *c, const char *source);
+
+/** qdb_commits_settle() - the next source that is held: what stands is committed */
+enum qdb_step qdb_commits_settle(struct qdb_commits *c, const struct qdb_store *tree,
+				 struct qdb_source_name *source);
 
 #endif

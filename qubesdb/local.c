@@ -115,6 +115,7 @@ static void event(struct local *l, const char *path)
 
 	switch (qdb_where(path, &source)) {
 	case QDB_BASE:
+		qdb_commits_touch(l->db->commits, source.text); /* it is being read */
 		/*
 		 * Only a read that was not yet sent covers this commit, too. The
 		 * name can be a character longer than a path may be: a source
@@ -130,6 +131,7 @@ static void event(struct local *l, const char *path)
 			ask_again(l, QDB_CMD_MULTIREAD, subtree);
 		return;
 	case QDB_BELOW:
+		qdb_commits_touch(l->db->commits, source.text);
 		if (l->phase == STEADY)
 			mark_stale(l, path);
 		return;
@@ -456,10 +458,26 @@ static int work(struct local *l)
 
 /* --- the way in ---------------------------------------------------------------------- */
 
+/* Return: 1 more to do at once, 0 wait for an event or until @next_ms, -errno. */
+static int turn(struct local *l, uint64_t now_ms, uint64_t *next_ms)
+{
+	int rc;
+
+	l->busy = true;
+	rc = work(l);
+	l->busy = false;
+	*next_ms = UINT64_MAX;
+	if (rc != 0 || l->phase != STEADY)
+		return rc;
+	rc = qdb_settle(l->db, now_ms, next_ms);
+	return rc < 0 ? no_room(l, rc) : 0;
+}
+
 static uint64_t local_process(void *way, uint64_t now_ms)
 {
 	struct local *l = way;
 	char why[sizeof(l->why)];
+	uint64_t next_ms;
 	int rc;
 
 	if (l->phase == WAIT) {
@@ -470,9 +488,7 @@ static uint64_t local_process(void *way, uint64_t now_ms)
 			return l->retry_ms;
 		}
 	}
-	l->busy = true;
-	rc = work(l);
-	l->busy = false;
+	rc = turn(l, now_ms, &next_ms);
 	if (rc < 0) {
 		memcpy(why, l->why, sizeof(why));
 		disconnect(l);
@@ -480,7 +496,7 @@ static uint64_t local_process(void *way, uint64_t now_ms)
 		l->retry_ms = now_ms + qdb_backoff(l->db);
 		return l->retry_ms;
 	}
-	return rc ? now_ms : UINT64_MAX;
+	return rc ? now_ms : next_ms;
 }
 
 static int local_fd(const void *way)

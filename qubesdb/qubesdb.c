@@ -78,36 +78,70 @@ void qdb_changed(struct qubesdb *db, const char *path)
 		db->ev.changed(db->arg, path);
 }
 
+/* Return: 1 told, 0 nothing to tell of it, -ENOMEM. */
+static int tell(struct qubesdb *db, enum qdb_step step, const char *source)
+{
+	switch (step) {
+	case QDB_STEP_GONE:
+		if (db->ev.gone)
+			db->ev.gone(db->arg, source);
+		return 1;
+	case QDB_STEP_COMMIT:
+		return deliver(db, source) < 0 ? -ENOMEM : 1;
+	case QDB_STEP_NOMEM:
+		return -ENOMEM;
+	case QDB_STEP_SAME:
+	case QDB_STEP_DONE:
+		return 0;
+	}
+	return 0;
+}
+
 int qdb_emit(struct qubesdb *db, bool loose)
 {
 	struct qdb_source_name source;
 
-	for (int i = 0; i < EMIT_PER_CALL;) {
-		switch (qdb_commits_step(db->commits, db->view, loose, &source)) {
-		case QDB_STEP_DONE:
+	for (int told = 0; told < EMIT_PER_CALL;) {
+		enum qdb_step step = qdb_commits_step(db->commits, db->view, loose, &source);
+		int rc = tell(db, step, source.text);
+
+		if (rc < 0)
+			return rc;
+		if (step == QDB_STEP_DONE)
 			return 0;
-		case QDB_STEP_NOMEM:
-			return -ENOMEM;
-		case QDB_STEP_SAME:
-			break;
-		case QDB_STEP_GONE:
-			if (db->ev.gone)
-				db->ev.gone(db->arg, source.text);
-			i++;
-			break;
-		case QDB_STEP_COMMIT:
-			if (deliver(db, source.text) < 0)
-				return -ENOMEM;
-			i++;
-			break;
-		}
+		told += rc;
 	}
 	return 1;
+}
+
+int qdb_settle(struct qubesdb *db, uint64_t now_ms, uint64_t *next_ms)
+{
+	struct qdb_source_name source;
+
+	*next_ms = UINT64_MAX;
+	if (!qdb_commits_held(db->commits))
+		return 0;
+	if (!db->settle_ms)
+		db->settle_ms = now_ms + QDB_SETTLE_MS;
+	*next_ms = db->settle_ms;
+	if (now_ms < db->settle_ms)
+		return 0;
+	for (int i = 0; i < EMIT_PER_CALL; i++) {
+		enum qdb_step step = qdb_commits_settle(db->commits, db->view, &source);
+
+		if (tell(db, step, source.text) < 0)
+			return -ENOMEM;
+		if (step == QDB_STEP_DONE)
+			break;
+	}
+	*next_ms = qdb_commits_held(db->commits) ? now_ms : UINT64_MAX;
+	return 0;
 }
 
 void qdb_emit_end(struct qubesdb *db)
 {
 	db->state = QUBESDB_READY;
+	db->settle_ms = 0;
 	db->backoff_ms = QDB_BACKOFF_MIN_MS;
 	qdb_reason(db, "%s", "");
 	qdb_changed(db, NULL);

@@ -15,6 +15,7 @@
 
 #define QDB_BACKOFF_MIN_MS 50
 #define QDB_BACKOFF_MAX_MS 1000
+#define QDB_SETTLE_MS	   1000 /* after a resync: an update under way goes on by then */
 
 struct qdb_way {
 	int (*fd)(const void *way);
@@ -37,6 +38,7 @@ struct qubesdb {
 	enum qubesdb_state state;
 	char reason[200];
 	unsigned backoff_ms;
+	uint64_t settle_ms; /* when what is held counts; 0: not set yet */
 };
 
 /** How a unix socket is reached; tests bring their own. */
@@ -86,5 +88,15 @@ int qdb_emit(struct qubesdb *db, bool loose);
 
 /** qdb_emit_end() - everything outside may differ; the first copy is there */
 void qdb_emit_end(struct qubesdb *db);
+
+/**
+ * qdb_settle() - deliver what was held since the resync, when its time has come
+ * @next_ms:	receives when to call again: @now_ms for at once, UINT64_MAX for never
+ *
+ * Only while nothing that has come is unread.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int qdb_settle(struct qubesdb *db, uint64_t now_ms, uint64_t *next_ms);
 
 #endif

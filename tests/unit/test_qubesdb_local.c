@@ -458,7 +458,11 @@ static void test_reconnect(void)
 	rig_clear(&w.r);
 	w.r.now = w.r.deadline;
 	settle(&w);
-	CHECK_STR(w.r.events, "commit 10.137.0.2 0000=r\ngone 10.137.0.3\nchanged *\nsynced\n");
+	CHECK_STR(w.r.events, "changed *\nsynced\n");
+	CHECK_INT(w.r.deadline - w.r.now, 1000);
+	w.r.now = w.r.deadline;
+	settle(&w);
+	CHECK_STR(w.r.events, "changed *\nsynced\ncommit 10.137.0.2 0000=r\ngone 10.137.0.3\n");
 	CHECK_STR(it_has(&w, "/mine"), "1");
 	CHECK_INT(w.connects, 2);
 	put(&w, "/new", "1");
@@ -473,6 +477,52 @@ static void test_reconnect(void)
 	settle(&w);
 	CHECK_STR(it_has(&w, "/sent"), "1");
 	CHECK_STR(we_have(&w, "/sent"), "1");
+	world_end(&w);
+}
+
+static void test_half_update_at_reconnect(void)
+{
+	struct world w;
+
+	test_case("back with half an update: the commit counts, however late it comes");
+	world_init(&w);
+	update(&w, "10.137.0.1", "a");
+	update(&w, "10.137.0.2", "a");
+	settle(&w);
+	world_drop(&w);
+	drop(&w, "/qubes-firewall/10.137.0.1/");
+	drop(&w, "/qubes-firewall/10.137.0.2/");
+	settle(&w);
+	w.r.now = w.r.deadline;
+	settle(&w);
+	rig_clear(&w.r);
+	put(&w, "/qubes-firewall/10.137.0.1/policy", "drop");
+	settle(&w);
+	w.r.now += 5000;
+	settle(&w);
+	CHECK_STR(w.r.events, "commit 10.137.0.2\n");
+	put(&w, "/qubes-firewall/10.137.0.1/0000", "b");
+	put(&w, "/qubes-firewall/10.137.0.1", "");
+	settle(&w);
+	CHECK_STR(w.r.events, "commit 10.137.0.2\ncommit 10.137.0.1 0000=b policy=drop\n");
+
+	test_case("a commit whose read is under way at the second's end is told once");
+	world_drop(&w);
+	fake_dom0_set(&w.tree, "/qubes-firewall/10.137.0.1/0000", "c", 1);
+	settle(&w);
+	w.r.now = w.r.deadline;
+	settle(&w);
+	rig_clear(&w.r);
+	w.mute = true;
+	fake_dom0_set(&w.tree, "/qubes-firewall/10.137.0.1/0000", "d", 1);
+	put(&w, "/qubes-firewall/10.137.0.1", "");
+	settle(&w);
+	w.r.now += 2000;
+	settle(&w);
+	CHECK_STR(w.r.events, "");
+	w.mute = false;
+	settle(&w);
+	CHECK_STR(w.r.events, "commit 10.137.0.1 0000=d policy=drop\n");
 	world_end(&w);
 }
 
@@ -651,6 +701,7 @@ int main(void)
 	test_split();
 	test_own();
 	test_reconnect();
+	test_half_update_at_reconnect();
 	test_overflow();
 	test_hostile();
 	test_random();
