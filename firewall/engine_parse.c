@@ -114,7 +114,7 @@ static void ndp_from_uplink(struct engine *e, struct work *w)
 	neighbour_found(e, w, &in->gateway_at[V6], n.mac);
 }
 
-/* An unfragmented ICMPv6 packet that is the link's own business (I7). */
+/* A whole ICMPv6 packet that is the link's own business (I7). */
 static bool is_discovery(const struct work *w)
 {
 	return w->p.family == 6 && w->p.proto == PROTO_ICMP6 && !w->p.fragment &&
@@ -342,7 +342,9 @@ void engine_parse_ip(struct engine *e, struct work *w)
 		return;
 	}
 	if (ip6 && UNLIKELY(is_discovery(w))) {
-		if (packet_parse_l4(w->f, &w->p) != DROP_NONE)
+		/* RFC 6980: what came in fragments, or as one, is no discovery */
+		if (w->datagram != FRAG_NONE || w->p.atomic_at ||
+		    packet_parse_l4(w->f, &w->p) != DROP_NONE)
 			engine_drop(e, w, DROP_NDP);
 		else if (w->dir == FLOW_IN)
 			ndp_from_uplink(e, w);
