@@ -38,11 +38,19 @@ static void begin_frame(struct frame *f, uint16_t in_port)
 	f->queued_us = 0;
 }
 
-/* Turn the first fragment's headers into those of the whole (F12: they are its). */
+/*
+ * Turn the first fragment's headers into those of the whole (F12: they are its). What
+ * a router on the way had to say about congestion it may have said in any of them
+ * (RFC 3168 5.3).
+ */
 static void whole_headers(struct datagram *d)
 {
 	uint8_t *h = d->head;
+	uint8_t *ecn = h + (d->key.family == 6 ? IP6_OFF + 1 : IP4_TOS);
+	uint8_t ce = d->key.family == 6 ? ECN_CE << 4 : ECN_CE;
 
+	if (d->ce && (*ecn & ce) != ECN_NONE)
+		*ecn |= ce;
 	if (d->key.family == 6) {
 		h[d->next_at] = h[d->frag_at];
 		d->head_len = d->frag_at; /* the fragment header ends it */
@@ -141,18 +149,9 @@ void engine_fragment(struct engine *e, struct work *w)
 static bool may_answer(const struct engine *e, const struct datagram *d)
 {
 	const struct iface *in = &e->ifaces[d->key.iface];
-	struct frame f = { .header_len = d->head_len };
-	struct packet p = { .family = d->key.family };
-	uint8_t first;
 
 	/* nothing of ours goes out to the uplink unasked */
-	if (!d->has_first || in->conf.kind == IFACE_UPLINK || !in->link)
-		return false;
-	if (frag_read(&e->frags, d, 0, &first, 1) != 1)
-		return false;
-	memcpy(f.header, d->head, d->head_len);
-	p.proto = d->key.family == 4 ? d->key.proto : f.header[d->frag_at];
-	return !packet_is_icmp(&p) || icmp_is_echo(p.family, first);
+	return d->has_first && !d->no_answer && in->conf.kind != IFACE_UPLINK && in->link;
 }
 
 /* F11; RFC 792, RFC 8200 4.5: the sender learns that a part was missing. */

@@ -419,6 +419,7 @@ static void note_first(struct datagram *d, const struct frame *f, const struct p
 	d->head_len = p->frag_data;
 	d->frag_at = p->frag_at;
 	d->next_at = p->next_at;
+	d->no_answer = packet_is_icmp(p) && !icmp_is_echo(p->family, p->icmp_type);
 	d->has_first = true;
 }
 
@@ -477,6 +478,7 @@ struct frag_result frag_add(struct frag_table *t, const struct frag_key *key,
 	}
 	d->fragments++;
 	d->df |= p->family == 4 && p->df;
+	d->ce |= packet_ecn(f, p) == ECN_CE;
 	if (p->ip_len > d->largest)
 		d->largest = (uint16_t)p->ip_len;
 	if (!p->more)

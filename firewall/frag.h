@@ -72,6 +72,8 @@ struct datagram {
 	uint32_t total;	   /* of data when complete; 0: the last is not there yet */
 	uint8_t state;	   /* enum datagram_state */
 	bool has_first;
+	bool no_answer;	   /* the first fragment is of an ICMP error or the like (I5) */
+	bool ce;	   /* some fragment met congestion (RFC 3168) */
 	bool df;
 	bool finished; /* SENDING: nothing more to hand out */
 	uint8_t head[FRAME_HEADER_MAX];

@@ -48,6 +48,8 @@
 #define IP6_SRC (IP6_OFF + 8)
 #define IP6_DST (IP6_OFF + 24)
 #define IP6_FRAG_LEN 8 /* of a fragment header */
+#define ECN_NONE 0 /* RFC 3168 5: not capable */
+#define ECN_CE 3 /* congestion experienced */
 #define IP6_CHAIN_MAX 8 /* P7: extension headers that are walked */
 
 /* Protocol numbers; both families but for ICMP. */
@@ -233,6 +235,12 @@ static inline uint16_t packet_ethertype(const struct frame *f)
 static inline enum fam packet_fam(const struct packet *p)
 {
 	return p->family == 6 ? V6 : V4;
+}
+
+/** packet_ecn() - its ECN field */
+static inline uint8_t packet_ecn(const struct frame *f, const struct packet *p)
+{
+	return p->family == 6 ? f->header[IP6_OFF + 1] >> 4 & 3 : f->header[IP4_TOS] & 3;
 }
 
 /** proto_is_icmp() - the ICMP of its family, not the other one's */

@@ -147,7 +147,7 @@ struct m_piece {
 };
 
 struct m_datagram {
-	bool used, poisoned, has_first, timed_out;
+	bool used, poisoned, has_first, timed_out, ce;
 	uint16_t iface;
 	struct addr src, dst;
 	uint32_t id;

@@ -104,6 +104,7 @@ static void put(struct m_datagram *d, const struct m_packet *p, uint32_t len)
 {
 	uint32_t ip_len = p->len - 14;
 
+	d->ce |= ((p->family == 4 ? p->b[15] : p->b[15] >> 4) & 3) == 3;
 	memcpy(d->data + p->off, p->b + p->data_at, len);
 	memset(d->map + p->off, 1, len);
 	d->piece[d->count++] = (struct m_piece){ p->off, len, !p->more };
@@ -137,6 +138,9 @@ static bool together(struct model *m, struct m_datagram *d, const struct m_packe
 				.family = p->family, .header_len = len };
 	memcpy(b, d->first, d->l3_len);
 	memcpy(b + d->l3_len, d->data, d->total);
+	/* RFC 3168 5.3: one mark is a mark of the whole, where it may have any */
+	if (d->ce && (b[15] & (p->family == 4 ? 0x03 : 0x30)))
+		b[15] |= p->family == 4 ? 0x03 : 0x30;
 	if (p->family == 4) {
 		m_put16(b + 16, len - 14);
 		b[20] &= 0x40;
