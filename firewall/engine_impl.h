@@ -154,6 +154,7 @@ struct engine {
 	struct limit errors;
 	struct engine_stats stats;
 	uint32_t sweep_at, sweep_left;
+	unsigned int expire_first; /* class of timeouts that the next tick begins with */
 	struct learn *learn; /* NULL until a source wants it */
 	unsigned int learners; /* sources that have it */
 	struct port_use *port_use; /* NULL until a source wants its own ports */

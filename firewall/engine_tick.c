@@ -9,17 +9,24 @@
  */
 #include "firewall/engine_impl.h"
 
-/* G7: a bounded number of looks, however many flows are due. */
+/*
+ * G7: a bounded number of looks, however many flows are due. Each class of timeouts is
+ * the first one in its turn, so that none waits for another that is always due (D5).
+ */
 static void expire(struct engine *e)
 {
-	unsigned int cursor = 0, budget = EXPIRE_BUDGET;
+	unsigned int cursor = e->expire_first, budget = EXPIRE_BUDGET;
 	uint32_t index;
 
 	if (e->hold)
 		return;
-	while ((index = flow_expired_next(&e->table, e->now, &cursor, &budget)) != FLOW_NONE) {
-		engine_flow_end(e, index);
-		e->stats.flows_expired++;
+	e->expire_first = (e->expire_first + 1) % FLOW_TIMERS;
+	for (int lap = 0; lap < 2; lap++, cursor = 0) {
+		while ((index = flow_expired_next(&e->table, e->now, &cursor, &budget)) !=
+		       FLOW_NONE) {
+			engine_flow_end(e, index);
+			e->stats.flows_expired++;
+		}
 	}
 }
 
