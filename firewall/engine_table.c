@@ -194,7 +194,8 @@ int engine_iface_set(struct engine *e, uint16_t id, const struct engine_iface *c
 	if (conf->kind == IFACE_UPLINK) {
 		set_uplink(e, id, conf, addr, gateway);
 	} else {
-		if (conf->visible4.family == 4 && !addr_equal(&conf->visible4, &conf->ip4)) {
+		if (conf->ip4.family == 4 && conf->visible4.family == 4 &&
+		    !addr_equal(&conf->visible4, &conf->ip4)) {
 			addr[V4] = ipkey_of(&conf->visible4); /* Q11 */
 			addr[V6] = (struct ipkey){ { 0, 0 } };
 		}
