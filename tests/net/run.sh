@@ -44,7 +44,7 @@ make_() {
 	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -j2 -s BUILD="$BUILD" "$@"
 }
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/rfnet.XXXXXX") || exit 1
-if ! make_ all san "$BUILD"/net/{peer,wire,load} "$BUILD"/xen/qubesdb-{server,cmd} >"$DIR/build.log" 2>&1; then
+if ! make_ all san "$BUILD"/net/{peer,wire,load} "$BUILD"/xen/{resync,qubesdb-{server,cmd}} >"$DIR/build.log" 2>&1; then
 	cat "$DIR/build.log"
 	echo "not ok - the build"
 	exit 1

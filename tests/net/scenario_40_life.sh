@@ -252,3 +252,167 @@ socket_qubesdb() {
 	RIG_DIRTY=1
 }
 scenario QubesDB_comes_goes_and_comes_back socket_qubesdb
+
+# dom0's daemon is killed in the middle of updates (tests/xen/resync.c), 100 times: then
+# dom0 and ours agree, and numbered flows that no half of an update allows lost nothing.
+in_qubesdb() {
+	qdb dump / | awk -F ' = ' '
+		/^\/qubes-firewall\/[^\/]* = / { ip[substr($1, 17)] }
+		/^\/qubes-firewall\/[^\/]*\/[0-9]/ { split($1, part, "/"); rules[part[3]]++ }
+		/^\/qubes-firewall-handled\// { handled[substr($1, 25)] = $2 }
+		END { for (i in ip) print i, "active", rules[i] + 0, handled[i] }' | sort
+}
+in_daemon() { stat_of '.sources[] | "\(.ip) \(.state) \(.rules) \(.handled)"' | sort; }
+same_state() { [ "$(in_qubesdb)" = "$(in_daemon)" ]; }
+last_update() { # N CLIENT SERVER: of the Nth source, and not the one before
+	local port
+	port=$(sed -n "$1s/.*port=//p" "$DIR/resync")
+	is "$2: what the last update forbids" "$(ns "$2" "$PEER" probe tcp "$3" "$port")" \
+		"error E* * code 1*"
+	is "$2: what the one before forbade" "$(ns "$2" "$PEER" probe tcp "$3" $((port - 1)))" \
+		"error ECONNREFUSED *"
+}
+killed_in_updates() {
+	local flows=() line name
+	rules 1 "action=accept dst4=$SERVER/32"
+	rules6 1 "action=accept dst6=$SERVER6/128"
+	rules 2 "action=accept dst4=$SERVER2/32"
+	db_text >"$DIR/journal"
+	qdb_start --journal "$DIR/journal"
+	QUBESDB=socket:$QDB_SOCKET daemon_start
+	c1 "$PEER" seq -t 3000 tcp $SERVER 9000 15000 1000 >"$DIR/kill.tcp" &
+	flows+=($!)
+	c1 "$PEER" seq -t 3000 udp $SERVER6 9000 15000 1000 >"$DIR/kill.udp6" &
+	flows+=($!)
+	c2 "$PEER" seq -t 3000 udp $SERVER2 9000 15000 1000 >"$DIR/kill.udp" &
+	flows+=($!)
+	sleep 0.2
+	qdb_stop
+	timeout 100 "$top/xen/resync" 100 1 "$DIR/qdb.log" "$DIR/journal" "$QDB_SOCKET" \
+		"$(client_ip 1)=action=accept dst4=$SERVER/32" \
+		"$(client_ip6 1)=action=accept dst6=$SERVER6/128" \
+		"$(client_ip 2)=action=accept dst4=$SERVER2/32" \
+		-- "$top/xen/qubesdb-server" 1 --no-vchan >"$DIR/resync"
+	cat "$DIR/resync"
+	line=$(tail -n 1 "$DIR/resync")
+	QDB=${line##*pid=}
+	PIDS+=("$QDB")
+	is "figures" "$line" "restarts=100 *"
+	check "the flows outlasted the kills" kill -0 "${flows[@]}"
+	wait_for 10 same_state || complain "dom0 has $(in_qubesdb), the daemon $(in_daemon)"
+	last_update 1 c1 $SERVER
+	last_update 2 c1 $SERVER6
+	last_update 3 c2 $SERVER2
+	wait "${flows[@]}"
+	for name in tcp udp6 udp; do
+		is "the flow $name" "$(jq -r '"\(.received) \(.lost) \(.corrupt) \(.error)"' \
+			"$DIR/kill.$name")" "15000 0 0 "
+	done
+	check "the server never complained" sh -c "! grep VIOLATION '$DIR/qdb.log'"
+	daemon_stop
+	kill "$QDB"
+	rm -f "$QDB_SOCKET"
+	RIG_DIRTY=1
+}
+scenario QubesDB_killed_100_times_in_updates killed_in_updates
+
+# --- other keys that change while it runs -----------------------------------------------
+
+# A netvm switch of the firewall itself: another gateway, and for good measure another
+# address and other DNS servers
+NEW_IP=10.137.0.104 NEW_GW=10.137.0.101
+NEW_IP6=fd09:24ef:4179::a89:68 NEW_GW6=fd09:24ef:4179::a89:65
+switched() { [ "$(stat_of '"\(.uplink.ip) \(.uplink.gateway) \(.uplink.ip6)"')" = "$1" ]; }
+captured() { tcpdump -n -r "$DIR/switch.pcap" "$1" 2>/dev/null | wc -l; }
+netvm_switch() {
+	local old
+	kill "$TCPDUMP" && wait "$TCPDUMP" 2>/dev/null # it knows the usual address only
+	TCPDUMP=
+	key /qubes-primary-dns $SERVER
+	rules 2 "action=accept specialtarget=dns"
+	commit 2
+	ip -n "$NS-up" -batch - <<-END
+		address add $NEW_GW/32 dev up0
+		route add $NEW_IP dev up0 src $NEW_GW
+		address add $NEW_GW6/128 dev up0 nodad
+		route add $NEW_IP6 dev up0 src $NEW_GW6
+	END
+	service up "$PEER" serve $REAL_DNS 53
+	is "the DNS server before" "$(c2 "$PEER" probe udp $SERVER 53)" "ok *"
+	is "the one to come" "$(c2 "$PEER" probe udp $REAL_DNS 53)" "error EHOSTUNREACH * code 13 *"
+	c1 "$PEER" seq -t 1000 tcp $SERVER 9000 3000 1000 >"$DIR/switch.flow" &
+	old=$!
+	sleep 0.3
+	key /qubes-ip $NEW_IP
+	key /qubes-gateway $NEW_GW
+	key /qubes-ip6 $NEW_IP6
+	key /qubes-gateway6 $NEW_GW6
+	key /qubes-primary-dns $REAL_DNS
+	db_write
+	check "it is in force" wait_for 3 switched "$NEW_IP $NEW_GW $NEW_IP6"
+	service up tcpdump -i up0 -Q in -n -s 128 -U -w "$DIR/switch.pcap" ip or ip6
+	check "the capture runs" wait_for 3 test -s "$DIR/switch.pcap"
+	check "the new gateway is found" wait_for 3 c1 ping -c 1 -W 0.5 -q $SERVER
+	is "TCP" "$(c1 "$PEER" probe tcp $SERVER 80)" "ok *"
+	is "UDP" "$(c1 "$PEER" probe udp $SERVER2 9000)" "ok *"
+	check "the new IPv6 gateway is found" wait_for 3 c1 ping -c 1 -W 0.5 -q $SERVER6
+	is "IPv6" "$(c1 "$PEER" probe tcp $SERVER6 80)" "ok *"
+	is "the DNS server of the new netvm" "$(c2 "$PEER" probe udp $REAL_DNS 53)" "ok *"
+	is "that of the old one" "$(c2 "$PEER" probe udp $SERVER 53)" "error EHOSTUNREACH * code 13 *"
+	wait $old
+	above "the flow of before went" "$(jq .received "$DIR/switch.flow")" 100
+	above "packets under the new address" "$(captured "src host $NEW_IP or src host $NEW_IP6")" 5
+	is "under any other" "$(captured "not src host $NEW_IP and not src host $NEW_IP6 and
+		not src net fe80::/10")" 0
+	RIG_DIRTY=1
+}
+scenario Q13_netvm_switch netvm_switch
+
+# The ipv6 feature goes and comes while flows of both families run
+ipv6_toggled() {
+	local before flow
+	c1 "$PEER" seq tcp $SERVER 9000 1500 1000 >"$DIR/toggle" &
+	flow=$!
+	is "IPv6 before" "$(c1 "$PEER" probe tcp $SERVER6 80)" "ok *"
+	no_key /qubes-netvm-gateway6
+	no_key /qubes-ip6
+	no_key /qubes-gateway6
+	db_write
+	check "off" wait_for 3 sh -c "! ip netns exec $NS-c1 ping -c 1 -W 0.2 -q $FW_IP6"
+	before=$(drops ipv6)
+	is "UDP" "$(c1 "$PEER" probe -t 300 udp $SERVER6 9000)" "timeout *"
+	is "TCP" "$(c1 "$PEER" probe -t 300 tcp $SERVER6 80)" "timeout *"
+	above "counted" "$(drops ipv6)" "$before"
+	: >"$DIR/keys"
+	db_write
+	check "on again" wait_for 3 c1 ping -c 1 -W 0.5 -q $SERVER6
+	is "TCP again" "$(c1 "$PEER" probe tcp $SERVER6 80)" "ok *"
+	wait $flow
+	is "IPv4 meanwhile" "$(jq -r '"\(.received) \(.lost) \(.error)"' "$DIR/toggle")" "1500 0 "
+}
+scenario Q1_ipv6_feature_off_and_on ipv6_toggled
+
+# Q9: a netvm switch of a running client: its vif comes first, then its rules
+rules_after_vif() {
+	local before
+	no_rules 2
+	no_rules6 2
+	db_write
+	daemon_start
+	before=$(drops no-policy)
+	is "TCP" "$(c2 "$PEER" probe -t 500 tcp $SERVER 80)" "timeout *"
+	is "UDP" "$(c2 "$PEER" probe -t 300 udp $SERVER 9000)" "timeout *"
+	is "IPv6" "$(c2 "$PEER" probe -t 300 udp $SERVER6 9000)" "timeout *"
+	above "counted" "$(drops no-policy)" $((before + 2))
+	is "another client" "$(c1 "$PEER" probe tcp $SERVER 80)" "ok *"
+	rules 2 "action=accept dst4=$SERVER/32"
+	commit 2
+	is "its IPv4 rules came" "$(c2 "$PEER" probe tcp $SERVER 80)" "ok *"
+	is "and count" "$(c2 "$PEER" probe tcp $SERVER2 80)" "error EHOSTUNREACH *"
+	is "those of IPv6 did not" "$(c2 "$PEER" probe -t 300 tcp $SERVER6 80)" "timeout *"
+	rules6 2 "action=accept"
+	commit6 2
+	is "now they did" "$(c2 "$PEER" probe tcp $SERVER6 80)" "ok *"
+	RIG_DIRTY=1
+}
+scenario Q9_rules_after_vif rules_after_vif

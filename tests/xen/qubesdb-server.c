@@ -2,7 +2,7 @@
 /*
  * dom0's QubesDB daemon for one qube of the lab.
  *
- *   qubesdb-server DOMID [--socket PATH] [--load FILE] [--no-vchan]
+ *   qubesdb-server DOMID [--socket PATH] [--load FILE] [--journal FILE] [--no-vchan]
  *
  * One tree, two ways in: the qube over vchan (port 111, rings 4096/4096) and
  * dom0's programs over a unix socket. A change from one side is applied, told
@@ -17,6 +17,10 @@
  * daemon would; the tree stays. SIGHUP drops the link from this side. As in
  * Qubes, the xenstore keys vanish with the first connection, so a client can
  * only come back after they were made again.
+ *
+ * With a journal the tree outlives kill -9: what was answered or forwarded is in
+ * it, and the next server begins with it. One line for a change, "PATH = VALUE"
+ * or "-PATH"; a last line without its end never happened.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -45,6 +49,8 @@ static struct {
 	struct entry **e;
 	size_t n, cap;
 } tree;
+
+static int journal = -1;
 
 struct buf {
 	char *p;
@@ -202,7 +208,7 @@ static size_t tree_rm(const char *path)
 	return to - from;
 }
 
-static void tree_load(const char *file)
+static void tree_load(const char *file, bool is_journal)
 {
 	FILE *f = fopen(file, "re");
 	char *line = NULL, *path, *value;
@@ -215,6 +221,12 @@ static void tree_load(const char *file)
 		no++;
 		if (n && line[n - 1] == '\n')
 			line[--n] = '\0';
+		else if (is_journal)
+			break;
+		if (is_journal && line[0] == '-') {
+			tree_rm(line + 1);
+			continue;
+		}
 		switch (qdb_line(line, &path, &value)) {
 		case 1:
 			tree_set(path, value, strlen(value));
@@ -225,6 +237,34 @@ static void tree_load(const char *file)
 	}
 	free(line);
 	fclose(f);
+}
+
+/* One write() a line: a kill comes before it or after it. @value NULL: removed. */
+static void journal_add(const char *path, const char *value, size_t len)
+{
+	static char line[QDB_PATH + QDB_VALUE + 8];
+	int n = value ? snprintf(line, sizeof(line), "%s = %.*s\n", path, (int)len, value)
+		      : snprintf(line, sizeof(line), "-%s\n", path);
+
+	if (journal >= 0 && write(journal, line, (size_t)n) != n)
+		quit(1, "journal: %s", strerror(errno));
+}
+
+/* Begin with what the last server had, in a file of whole lines and nothing removed. */
+static void journal_open(const char *file)
+{
+	char fresh[256];
+
+	if (access(file, F_OK) == 0)
+		tree_load(file, true);
+	snprintf(fresh, sizeof(fresh), "%s.new", file);
+	journal = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+	if (journal < 0)
+		quit(1, "%s: %s", fresh, strerror(errno));
+	for (size_t i = 0; i < tree.n; i++)
+		journal_add(tree.e[i]->path, tree.e[i]->value, tree.e[i]->len);
+	if (rename(fresh, file) < 0)
+		quit(1, "%s: %s", file, strerror(errno));
 }
 
 /* --- watches -------------------------------------------------------------- */
@@ -344,6 +384,7 @@ static void vm_write(const struct qdb_msg *m)
 		return;
 	}
 	tree_set(m->h.path, m->data, m->h.data_len);
+	journal_add(m->h.path, m->data, m->h.data_len);
 	buf_msg(&vm.out, QDB_OK, m->h.path, NULL, 0);
 	watches_fire(m->h.path);
 }
@@ -362,6 +403,7 @@ static void vm_rm(const struct qdb_hdr *h)
 	}
 	if (!tree_rm(h->path))
 		quit(3, "RM of \"%s\", which does not exist", h->path);
+	journal_add(h->path, NULL, 0);
 	buf_msg(&vm.out, QDB_OK, h->path, NULL, 0);
 	watches_fire(h->path);
 }
@@ -483,6 +525,7 @@ static unsigned local_write(const struct qdb_msg *m)
 	if (!qdb_path_key(m->h.path) || memchr(m->data, '\0', m->h.data_len))
 		return QDB_ERROR;
 	tree_set(m->h.path, m->data, m->h.data_len);
+	journal_add(m->h.path, m->data, m->h.data_len);
 	watches_fire(m->h.path);
 	vm_forward(QDB_WRITE, m->h.path, m->data, m->h.data_len);
 	return QDB_OK;
@@ -494,6 +537,7 @@ static unsigned local_rm(const char *path)
 		return QDB_ERROR;
 	if (!tree_rm(path))
 		return QDB_NOENT;
+	journal_add(path, NULL, 0);
 	watches_fire(path);
 	vm_forward(QDB_RM, path, NULL, 0);
 	return QDB_OK;
@@ -514,6 +558,8 @@ static bool local_message(struct local *l)
 			e ? e->len : 0);
 		return true;
 	case QDB_MULTIREAD:
+		if (strcmp(path, "/") == 0)
+			say("sync: %zu keys, to a program", tree.n);
 		local_list(l, QDB_R_MULTIREAD, path);
 		return true;
 	case QDB_LIST:
@@ -670,7 +716,7 @@ static void loop(int lfd, int sfd)
 
 int main(int argc, char **argv)
 {
-	const char *sock = QDB_SOCKET, *load = NULL;
+	const char *sock = QDB_SOCKET, *load = NULL, *log = NULL;
 	bool vchan = true;
 	char *end = NULL;
 	int lfd, sfd;
@@ -678,8 +724,8 @@ int main(int argc, char **argv)
 	if (argc >= 2)
 		vm.domid = (int)strtol(argv[1], &end, 10);
 	if (!end || *end || end == argv[1] || vm.domid < 0) {
-		fprintf(stderr, "usage: %s DOMID [--socket PATH] [--load FILE] [--no-vchan]\n",
-			argv[0]);
+		fprintf(stderr, "usage: %s DOMID [--socket PATH] [--load FILE] [--journal FILE] "
+				"[--no-vchan]\n", argv[0]);
 		return 2;
 	}
 	for (int i = 2; i < argc; i++) {
@@ -689,6 +735,8 @@ int main(int argc, char **argv)
 			sock = argv[++i];
 		else if (strcmp(argv[i], "--load") == 0 && i + 1 < argc)
 			load = argv[++i];
+		else if (strcmp(argv[i], "--journal") == 0 && i + 1 < argc)
+			log = argv[++i];
 		else
 			quit(2, "%s: unknown option", argv[i]);
 	}
@@ -696,7 +744,9 @@ int main(int argc, char **argv)
 		locals[i].fd = -1;
 	snprintf(vm.path, sizeof(vm.path), "data/vchan/%d/111", vm.domid);
 	if (load)
-		tree_load(load);
+		tree_load(load, false);
+	if (log)
+		journal_open(log);
 	sfd = signals_open();
 	lfd = local_listen(sock);
 	if (vchan)
