@@ -273,13 +273,14 @@ last_update() { # N CLIENT SERVER: of the Nth source, and not the one before
 		"error ECONNREFUSED *"
 }
 killed_in_updates() {
-	local flows=() line name
+	local flows=() line name before
 	rules 1 "action=accept dst4=$SERVER/32"
 	rules6 1 "action=accept dst6=$SERVER6/128"
 	rules 2 "action=accept dst4=$SERVER2/32"
 	db_text >"$DIR/journal"
 	qdb_start --journal "$DIR/journal"
 	QUBESDB=socket:$QDB_SOCKET daemon_start
+	before="$(source_stat 3 epoch) $(source_stat 3 handled)"
 	c1 "$PEER" seq -t 3000 tcp $SERVER 9000 15000 1000 >"$DIR/kill.tcp" &
 	flows+=($!)
 	c1 "$PEER" seq -t 3000 udp $SERVER6 9000 15000 1000 >"$DIR/kill.udp6" &
@@ -300,6 +301,7 @@ killed_in_updates() {
 	is "figures" "$line" "restarts=100 *"
 	check "the flows outlasted the kills" kill -0 "${flows[@]}"
 	wait_for 10 same_state || complain "dom0 has $(in_qubesdb), the daemon $(in_daemon)"
+	is "a source without updates" "$(source_stat 3 epoch) $(source_stat 3 handled)" "$before"
 	last_update 1 c1 $SERVER
 	last_update 2 c1 $SERVER6
 	last_update 3 c2 $SERVER2

@@ -555,6 +555,36 @@ static void test_reconnect(void)
 	world_end(&w);
 }
 
+static void test_closed_in_a_message(void)
+{
+	struct qdb_msg m;
+	struct world w;
+
+	test_case("dom0 closes in the middle of a message, at every byte: it never came");
+	qdb_fill(&m.h, QDB_WRITE, "/qubes-firewall/10.137.0.1/0001", 11);
+	memcpy(m.data, "action=drop", 11);
+	for (size_t at = 1; at < 72 + 11; at++) {
+		world_init(&w);
+		set(&w, "/qubes-firewall/10.137.0.1", "");
+		set(&w, "/qubes-firewall/10.137.0.1/0000", "action=accept");
+		connect_world(&w);
+		CHECK_INT(fake_vchan_send(&w.v, &m, at), at);
+		while (rig_turn(&w.r))
+			;
+		rig_clear(&w.r);
+		fake_dom0_restart(&w.d);
+		settle(&w);
+		CHECK_STR(w.r.events, "lost dom0 closed the vchan\n");
+		CHECK_STR(dom0_has(&w, "/qubes-firewall/10.137.0.1/0001"), "(none)");
+		fake_vchan_announce(&w.v);
+		rig_clear(&w.r);
+		settle(&w);
+		settle_after(&w, 2000);
+		CHECK_STR(w.r.events, "changed *\nsynced\n");
+		world_end(&w);
+	}
+}
+
 static void test_half_update_at_reconnect(void)
 {
 	struct world w;
@@ -965,6 +995,7 @@ int main(void)
 	test_hostile_raw();
 	test_rm_miss();
 	test_reconnect();
+	test_closed_in_a_message();
 	test_half_update_at_reconnect();
 	test_empty_tree_at_reconnect();
 	test_own();

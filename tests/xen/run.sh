@@ -3,8 +3,9 @@
 # The Xen part of `make check`: builds what is needed, boots the lab once and runs
 # tests/xen/scenarios.sh in its dom0. Prints ok / not ok lines and `N passed, N failed`.
 #
-#   BUILD=DIR LAB_MODE=count|tests LAB_LIMIT=SECONDS tests/xen/run.sh
+#   BUILD=DIR LAB_MODE=count|tests LAB_LIMIT=SECONDS LAB_WORDS=ONLY=TEXT tests/xen/run.sh
 #
+# ONLY=TEXT: the scenarios with TEXT in their names, and the boots that they need.
 # The default mode counts instructions: a busy machine then makes the run longer,
 # but cannot make a limit of 1 s pass or fail. After a failure consoles, xenstore
 # and captures are in $BUILD/lab/run.
@@ -40,7 +41,7 @@ show()
 counted=
 mkdir -p "$out"
 rm -f "$out"/*.log "$out"/*.txt "$out"/*.pcap
-nice -n 5 make -s -j2 BUILD="$BUILD" all appliance "$BUILD"/xen/{peer,rawfrag,qubesdb-server,qubesdb-cmd,qvm-firewall} ||
+nice -n 5 make -s -j2 BUILD="$BUILD" all appliance "$BUILD"/xen/{peer,rawfrag,qubesdb-server,qubesdb-cmd,qvm-firewall,resync} ||
 	bail 'build'
 LAB_APPLIANCE=$BUILD/appliance "$here/build-images.sh" "$BUILD/lab" "$BUILD" || bail 'build-images'
 lab_trap

@@ -6,6 +6,8 @@
 
 # shellcheck source=tests/xen/packets.sh
 . /lab/packets.sh
+# shellcheck source=tests/xen/resync.sh
+. /lab/resync.sh
 
 NET=10.137.0.1
 WEB=198.51.100.1
@@ -478,6 +480,7 @@ check 'policy_forgotten_with_last_vif' policy_forgotten
 check 'destroy_cycles' destroy_cycles
 check 'attach_to_running_client' attach_later
 check 'qubesdb_restart_keeps_policies' qubesdb_restart
+check 'qubesdb_killed_100_times_in_updates' killed_in_updates
 check 'upstream_destroyed_and_back' upstream_restart
 for fam in 4 6; do check "ipv$fam: p11_uplink_mtu_1300" small_uplink_mtu $fam; done
 check 'uplink_detached_and_back' uplink_again
