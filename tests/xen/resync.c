@@ -231,11 +231,13 @@ static void update_make(struct source *s, unsigned rules, bool big)
 	add(QDB_WRITE, path, "drop");
 	for (i = 0; i < rules; i++) {
 		if (six)
-			snprintf(text, sizeof(text), "action=%s dst6=2001:db8:ff:%x::%x/128 proto=udp "
-				 "dstports=%u-%u", i & 1 ? "drop" : "accept", s->version, i, i, i);
+			snprintf(text, sizeof(text),
+				 "action=%s dst6=2001:db8:ff:%x::%x/128 proto=udp dstports=%u-%u",
+				 i & 1 ? "drop" : "accept", s->version, i, i, i);
 		else
-			snprintf(text, sizeof(text), "action=%s dst4=203.0.113.%u/32 proto=udp "
-				 "dstports=%u-%u", i & 1 ? "drop" : "accept", 2 + i % 250, i, i);
+			snprintf(text, sizeof(text),
+				 "action=%s dst4=203.0.113.%u/32 proto=udp dstports=%u-%u",
+				 i & 1 ? "drop" : "accept", 2 + i % 250, i, i);
 		add_rule(s, i, big && i == rules / 2 ? longest : text);
 	}
 	snprintf(text, sizeof(text), "action=drop proto=tcp dstports=%u-%u",
