@@ -9,7 +9,7 @@
 
 #include "qubesdb/wire.h"
 
-#define EMIT_PER_CALL 8 /* sources whose rules are compiled in one turn of the loop */
+#define EMIT_PER_CALL 8 /* sources compared, or compiled, in one turn of the loop */
 #define DOM0_PORT     111
 
 void qdb_log(struct qubesdb *db, int level, const char *fmt, ...)
@@ -78,16 +78,16 @@ void qdb_changed(struct qubesdb *db, const char *path)
 		db->ev.changed(db->arg, path);
 }
 
-/* Return: 1 told, 0 nothing to tell of it, -ENOMEM. */
+/* Return: 0 or -ENOMEM. */
 static int tell(struct qubesdb *db, enum qdb_step step, const char *source)
 {
 	switch (step) {
 	case QDB_STEP_GONE:
 		if (db->ev.gone)
 			db->ev.gone(db->arg, source);
-		return 1;
+		return 0;
 	case QDB_STEP_COMMIT:
-		return deliver(db, source) < 0 ? -ENOMEM : 1;
+		return deliver(db, source);
 	case QDB_STEP_NOMEM:
 		return -ENOMEM;
 	case QDB_STEP_SAME:
@@ -101,15 +101,13 @@ int qdb_emit(struct qubesdb *db, bool loose)
 {
 	struct qdb_source_name source;
 
-	for (int told = 0; told < EMIT_PER_CALL;) {
+	for (int i = 0; i < EMIT_PER_CALL; i++) {
 		enum qdb_step step = qdb_commits_step(db->commits, db->view, loose, &source);
-		int rc = tell(db, step, source.text);
 
-		if (rc < 0)
-			return rc;
+		if (tell(db, step, source.text) < 0)
+			return -ENOMEM;
 		if (step == QDB_STEP_DONE)
 			return 0;
-		told += rc;
 	}
 	return 1;
 }

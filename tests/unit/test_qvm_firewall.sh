@@ -46,12 +46,18 @@ refused() {
 	is "$what: nothing written" "$(cmd dump /)" "$before"
 }
 
-"$BUILD/xen/qubesdb-server" 7 --no-vchan --socket "$sock" --load "$dir/load" 2>"$dir/log" &
-pids+=($!)
-for _ in $(seq 100); do
-	cmd list / >/dev/null 2>&1 && break
-	sleep 0.05
-done
+# server OPTION...: until it answers; its pid is $server
+server() {
+	rm -f "$sock"
+	"$BUILD/xen/qubesdb-server" 7 --no-vchan --socket "$sock" "$@" 2>>"$dir/log" &
+	server=$!
+	pids+=("$server")
+	for _ in $(seq 100); do
+		cmd list / >/dev/null 2>&1 && break
+		sleep 0.05
+	done
+}
+server --load "$dir/load"
 
 # --- the server -------------------------------------------------------------
 is "load: values" "$(cmd dump /)" '/empty = 
@@ -68,6 +74,29 @@ cmd rm /a
 is "rm of a key leaves the longer one" "$(cmd list /a)" "/ab"
 cmd rm /zzz/ 2>/dev/null
 is "rm: a miss" $? 1
+
+# With a journal the tree outlives SIGKILL; a line without its end never happened.
+killed() {
+	{ kill -KILL "$server" && wait "$server"; } 2>/dev/null
+	unset 'pids[-1]'
+}
+sock=$dir/journal.sock
+server --journal "$dir/journal"
+long=$(head -c 3071 /dev/zero | tr '\0' v)
+cmd write /a/1 x /a/2 y /b '' /long "$long" /b ' b ' /c z
+cmd rm /a/
+cmd rm /c
+killed
+printf '/d = half' >>"$dir/journal"
+server --journal "$dir/journal"
+is "journal: after SIGKILL" "$(cmd dump /)" "/b =  b 
+/long = $long"
+cmd write /e 1
+killed
+server --journal "$dir/journal"
+is "journal: and once more" "$(cmd list / | tr '\n' ' ')" "/b /e /long "
+killed
+sock=$dir/fw.sock
 cmd write /bad/ x 2>/dev/null
 is "write: a path that ends in /" $? 1
 cmd write '/b d' x 2>/dev/null
