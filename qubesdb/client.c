@@ -244,8 +244,12 @@ static int sync_end(struct client *c)
 {
 	struct qubesdb *db = c->db;
 	struct qdb_store *view = NULL;
-	int err = qdb_store_clone(&view, c->mirror);
+	int err;
 
+	c->phase = EMIT;
+	if (qdb_tree_lost(db, c->mirror))
+		return 0;
+	err = qdb_store_clone(&view, c->mirror);
 	if (err == 0)
 		err = qdb_queue_apply(&c->own, view);
 	if (err == 0)
@@ -256,7 +260,6 @@ static int sync_end(struct client *c)
 	}
 	qdb_store_free(&db->view);
 	db->view = view;
-	c->phase = EMIT;
 	return 0;
 }
 
@@ -270,7 +273,8 @@ static int sync_entry(struct client *c)
 		return c->head.data_len ? bad(c, "end of the sync with data") : sync_end(c);
 	if (!qdb_path_is_key(c->head.path))
 		return bad(c, "not a key in the sync: %s", c->head.path);
-	err = qdb_store_set(c->mirror, c->head.path, c->in + QDB_HEADER, c->head.data_len);
+	err = qdb_resync_key(c->db, c->mirror, c->head.path, c->in + QDB_HEADER,
+			     c->head.data_len);
 	return err < 0 ? no_room(c, err) : 0;
 }
 

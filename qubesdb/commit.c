@@ -379,6 +379,12 @@ void qdb_commits_touch(struct qdb_commits *c, const char *source)
 		hold(c, &c->list[i], false);
 }
 
+void qdb_commits_stand(struct qdb_commits *c)
+{
+	c->plan_n = c->plan_at = 0;
+	qdb_commits_touch(c, "");
+}
+
 enum qdb_step qdb_commits_settle(struct qdb_commits *c, const struct qdb_store *tree,
 				 struct qdb_source_name *source)
 {

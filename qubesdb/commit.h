@@ -89,6 +89,9 @@ bool qdb_commits_held(const struct qdb_commits *c);
 /** qdb_commits_touch() - an update of a source ("": of any) is under way: not held */
 void qdb_commits_touch(struct qdb_commits *c, const char *source);
 
+/** qdb_commits_stand() - nothing is planned or held: the last commits stand */
+void qdb_commits_stand(struct qdb_commits *c);
+
 /** qdb_commits_settle() - the next source that is held: what stands is committed */
 enum qdb_step qdb_commits_settle(struct qdb_commits *c, const struct qdb_store *tree,
 				 struct qdb_source_name *source);

@@ -153,8 +153,12 @@ static int no_room(struct local *l, int err)
 static int sync_end(struct local *l)
 {
 	struct qubesdb *db = l->db;
-	int err = qdb_queue_apply(&l->queue, l->fresh);
+	int err;
 
+	l->phase = EMIT;
+	if (qdb_tree_lost(db, l->fresh))
+		return 0;
+	err = qdb_queue_apply(&l->queue, l->fresh);
 	if (err == 0)
 		err = qdb_commits_plan(db->commits, l->fresh, false);
 	if (err < 0)
@@ -162,7 +166,6 @@ static int sync_end(struct local *l)
 	qdb_store_free(&db->view);
 	db->view = l->fresh;
 	l->fresh = NULL;
-	l->phase = EMIT;
 	return 0;
 }
 
@@ -209,7 +212,7 @@ static int multi_reply(struct local *l, const struct qdb_request *r, const struc
 	}
 	if (!qdb_path_is_key(h->path) || !qdb_path_covers(prefix, h->path))
 		return bad(l, "%s in reply to MULTIREAD of %s", h->path, prefix);
-	err = qdb_store_set(l->fresh, h->path, data, h->data_len);
+	err = qdb_resync_key(l->db, l->fresh, h->path, data, h->data_len);
 	return err < 0 ? no_room(l, err) : 0;
 }
 

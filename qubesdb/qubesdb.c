@@ -78,6 +78,27 @@ void qdb_changed(struct qubesdb *db, const char *path)
 		db->ev.changed(db->arg, path);
 }
 
+int qdb_resync_key(const struct qubesdb *db, struct qdb_store *fresh, const char *path,
+		   const void *value, size_t len)
+{
+	struct qdb_entry *old = qdb_store_get(db->view, path);
+
+	if (old && old->value_len == len && memcmp(qdb_entry_value(old), value, len) == 0)
+		return qdb_store_put(fresh, old);
+	return qdb_store_set(fresh, path, value, len);
+}
+
+bool qdb_tree_lost(struct qubesdb *db, const struct qdb_store *fresh)
+{
+	if (!db->known || qdb_store_count(fresh) > 0)
+		return false;
+	qdb_log(db, QUBESDB_LOG_WARNING, "QubesDB: no key is left; what was known stands until "
+					 "it is written again");
+	qdb_store_rm(db->view, QDB_RULES_ROOT);
+	qdb_commits_stand(db->commits);
+	return true;
+}
+
 /* Return: 0 or -ENOMEM. */
 static int tell(struct qubesdb *db, enum qdb_step step, const char *source)
 {
@@ -139,6 +160,7 @@ int qdb_settle(struct qubesdb *db, uint64_t now_ms, uint64_t *next_ms)
 void qdb_emit_end(struct qubesdb *db)
 {
 	db->state = QUBESDB_READY;
+	db->known = true;
 	db->settle_ms = 0;
 	db->backoff_ms = QDB_BACKOFF_MIN_MS;
 	qdb_reason(db, "%s", "");

@@ -38,6 +38,7 @@ struct qubesdb {
 	enum qubesdb_state state;
 	char reason[200];
 	unsigned backoff_ms;
+	bool known; /* there was a full copy */
 	uint64_t settle_ms; /* when what is held counts; 0: not set yet */
 };
 
@@ -78,6 +79,28 @@ int qdb_commit(struct qubesdb *db, const char *source);
 
 /** qdb_changed() - deliver a change outside of /qubes-firewall/ */
 void qdb_changed(struct qubesdb *db, const char *path);
+
+/**
+ * qdb_resync_key() - a key of the tree that a sync brings
+ *
+ * One that we have already is not stored twice, so that a resync of a large tree
+ * needs no room for a second one.
+ *
+ * Return: 0, -ENOMEM, -ENOSPC.
+ */
+int qdb_resync_key(const struct qubesdb *db, struct qdb_store *fresh, const char *path,
+		   const void *value, size_t len);
+
+/**
+ * qdb_tree_lost() - a sync has ended: did it bring nothing at all?
+ *
+ * dom0's daemon keeps its tree in memory, so a new one begins without a key. What
+ * readers see stays then, but for the rules, whose snapshots stand; what dom0
+ * writes from now on replaces it key by key.
+ *
+ * Return: whether that is so; there is nothing to emit.
+ */
+bool qdb_tree_lost(struct qubesdb *db, const struct qdb_store *fresh);
 
 /**
  * qdb_emit() - work off a few sources of the plan after a resync

@@ -40,6 +40,7 @@ struct world {
 	uint64_t now, deadline;
 	struct source source[SOURCES];
 	size_t keys; /* of the view, seen by compare() */
+	bool tree_lost; /* a sync brought nothing: the view may have more than dom0 */
 };
 
 static const char *const names[SOURCES] = { "10.137.0.1", "10.137.0.10", "fd09::1" };
@@ -95,8 +96,11 @@ static void dom0_turn(struct world *w)
 		fprintf(stderr, "dom0's daemon died: %s\n", w->d.dead);
 		abort();
 	}
-	for (unsigned s = 0; s < SOURCES && w->d.asked && !asked; s++)
+	if (!w->d.asked || asked)
+		return;
+	for (unsigned s = 0; s < SOURCES; s++)
 		remember(w, s);
+	w->tree_lost = w->tree_lost || w->d.n == 0;
 }
 
 static const char *value(struct input *in, char *buf)
@@ -284,13 +288,9 @@ static void compare(void *arg, const char *path, const char *text, size_t len)
 	w->keys++;
 }
 
-/* All is told, one more update of each source, and they must be of one mind. */
-static void agree(struct world *w)
+/* There is a link, and what a sync left open is settled. */
+static void rest(struct world *w)
 {
-	char path[64];
-
-	w->d.stalled = false;
-	w->v.read_max = w->d.send_max = 0;
 	settle(w);
 	if (!w->v.dom0_open)
 		fake_vchan_announce(&w->v);
@@ -300,6 +300,21 @@ static void agree(struct world *w)
 	}
 	if (qubesdb_state(w->db) != QUBESDB_READY)
 		abort();
+}
+
+/* All is told, one more update of each source, and they must be of one mind. */
+static void agree(struct world *w)
+{
+	char path[64];
+
+	w->d.stalled = false;
+	w->v.read_max = w->d.send_max = 0;
+	rest(w);
+	if (w->tree_lost) {
+		fake_dom0_write(&w->d, "/name", "fw");
+		fake_dom0_restart(&w->d);
+		rest(w);
+	}
 	for (unsigned s = 0; s < SOURCES; s++) {
 		snprintf(path, sizeof(path), "/qubes-firewall/%s/9999", names[s]);
 		fake_dom0_write(&w->d, path, "last");

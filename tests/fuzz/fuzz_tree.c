@@ -453,6 +453,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fake_vchan_init(&w.v);
 	fake_dom0_init(&w.dom0, &w.v);
 	w.dom0.patient = true;
+	/* Every qube's tree has it: a tree without a key is one that was lost. */
+	fake_dom0_set(&w.dom0, "/name", "fw", 2);
 	fake_vchan_announce(&w.v);
 	REQUIRE(engine_new(&w.engine, &config) == 0);
 	REQUIRE(sources_new(&w.sources, w.engine, &w.env, &w.settings) == 0);

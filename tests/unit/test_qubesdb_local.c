@@ -469,6 +469,21 @@ static void test_reconnect(void)
 	settle(&w);
 	CHECK_STR(we_have(&w, "/new"), "1");
 
+	test_case("it comes back without a key: what was known stands");
+	world_drop(&w);
+	fake_dom0_unset(&w.tree, "/");
+	settle(&w);
+	rig_clear(&w.r);
+	w.r.now = w.r.deadline;
+	settle(&w);
+	w.r.now += 5000;
+	settle(&w);
+	CHECK_STR(w.r.events, "changed *\nsynced\n");
+	CHECK_STR(we_have(&w, "/new"), "1");
+	update(&w, "10.137.0.2", "s");
+	settle(&w);
+	CHECK_STR(w.r.events, "changed *\nsynced\ncommit 10.137.0.2 0000=s policy=drop\n");
+
 	test_case("a write that was sent and not answered is told again");
 	CHECK_INT(qubesdb_write(w.r.db, "/sent", "1", 1), 0);
 	world_drop(&w);

@@ -173,21 +173,28 @@ static void test_half_update_at_reconnect(void)
 	world_end(&w);
 }
 
-static void test_empty_tree_at_reconnect(void)
+/* dom0's daemon comes back with a tree of one key. */
+static void back_with_little(struct world *w)
+{
+	fake_dom0_restart(&w->d);
+	fake_dom0_unset(&w->d, "/");
+	set(w, "/name", "fw");
+	settle(w);
+	fake_vchan_announce(&w->v);
+	settle(w);
+}
+
+static void test_small_tree_at_reconnect(void)
 {
 	struct world w;
 
-	test_case("dom0's daemon comes back empty and is filled again: no source is gone");
+	test_case("dom0's daemon comes back with little and is filled: no source is gone");
 	world_init(&w);
 	update(&w, "10.137.0.1", "action=accept");
 	update(&w, "10.137.0.2", "action=accept");
 	update(&w, "10.137.0.3", "action=accept");
 	connect_world(&w);
-	fake_dom0_restart(&w.d);
-	settle(&w);
-	fake_dom0_unset(&w.d, "/");
-	fake_vchan_announce(&w.v);
-	settle(&w);
+	back_with_little(&w);
 	rig_clear(&w.r);
 	update(&w, "10.137.0.1", "action=accept");
 	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.2/policy", "drop");
@@ -201,7 +208,6 @@ static void test_empty_tree_at_reconnect(void)
 	settle(&w);
 	settle_after(&w, 900);
 	rig_clear(&w.r);
-	CHECK_STR(w.r.events, "");
 	update(&w, "10.137.0.2", "action=drop");
 	settle(&w);
 	CHECK_STR(w.r.events, "commit 10.137.0.2 0000=action=drop policy=drop\n");
@@ -223,11 +229,97 @@ static void test_empty_tree_at_reconnect(void)
 	world_end(&w);
 }
 
+static const char *we_have(struct world *w, const char *path)
+{
+	const char *v = qubesdb_read(w->r.db, path, NULL);
+
+	return v ? v : "(none)";
+}
+
+static void test_empty_tree_at_reconnect(void)
+{
+	struct world w;
+
+	test_case("dom0's daemon comes back without a key: what was known stands");
+	world_init(&w);
+	set(&w, "/qubes-ip", "1.1.1.1");
+	set(&w, "/qubes-gateway", "1.1.1.2");
+	update(&w, "10.137.0.1", "action=accept");
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.1/0001", "action=drop");
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.1", "");
+	connect_world(&w);
+	fake_dom0_restart(&w.d);
+	fake_dom0_unset(&w.d, "/");
+	settle(&w);
+	rig_clear(&w.r);
+	fake_vchan_announce(&w.v);
+	settle(&w);
+	settle_after(&w, 5000);
+	CHECK_STR(w.r.events, "changed *\nsynced\n");
+	CHECK(strstr(w.r.last_log, "no key is left"));
+	CHECK_STR(we_have(&w, "/qubes-ip"), "1.1.1.1");
+
+	test_case("... until dom0 writes it, key by key; a commit has nothing of before");
+	rig_clear(&w.r);
+	fake_dom0_write(&w.d, "/qubes-ip", "2.2.2.2");
+	update(&w, "10.137.0.1", "action=drop");
+	settle(&w);
+	CHECK_STR(w.r.events,
+		  "changed /qubes-ip\ncommit 10.137.0.1 0000=action=drop policy=drop\n");
+	CHECK_STR(we_have(&w, "/qubes-ip"), "2.2.2.2");
+	CHECK_STR(we_have(&w, "/qubes-gateway"), "1.1.1.2");
+
+	test_case("... or the next sync brings anything at all");
+	fake_dom0_restart(&w.d);
+	settle(&w);
+	fake_vchan_announce(&w.v);
+	settle(&w);
+	CHECK_STR(we_have(&w, "/qubes-ip"), "2.2.2.2");
+	CHECK_STR(we_have(&w, "/qubes-gateway"), "(none)");
+
+	test_case("what we had written and it has lost is not removed there");
+	CHECK_INT(qubesdb_write(w.r.db, "/mine", "1", 1), 0);
+	settle(&w);
+	fake_dom0_restart(&w.d);
+	fake_dom0_unset(&w.d, "/");
+	settle(&w);
+	fake_vchan_announce(&w.v);
+	settle(&w);
+	CHECK_INT(qubesdb_rm(w.r.db, "/mine"), 0);
+	settle(&w);
+	CHECK_INT(w.d.rms, 0);
+	CHECK_STR(we_have(&w, "/mine"), "(none)");
+	world_end(&w);
+}
+
+static void test_resync_memory(void)
+{
+	const struct qdb_entry *before;
+	struct world w;
+
+	test_case("a key that a resync brings again is in memory once");
+	world_init(&w);
+	set(&w, "/a", "same");
+	set(&w, "/b", "old");
+	connect_world(&w);
+	before = qdb_store_get(w.r.db->view, "/a");
+	fake_dom0_restart(&w.d);
+	set(&w, "/b", "new");
+	settle(&w);
+	fake_vchan_announce(&w.v);
+	settle(&w);
+	CHECK(qdb_store_get(w.r.db->view, "/a") == before);
+	CHECK_STR(we_have(&w, "/b"), "new");
+	world_end(&w);
+}
+
 int main(void)
 {
 	test_reconnect();
 	test_closed_in_a_message();
 	test_half_update_at_reconnect();
+	test_small_tree_at_reconnect();
 	test_empty_tree_at_reconnect();
+	test_resync_memory();
 	return test_end();
 }
