@@ -204,7 +204,7 @@ static bool client_turn(struct world *w)
 static void step_own(struct world *w, struct input *in)
 {
 	char path[64], buf[QDB_VALUE + 1];
-	uint8_t what = next(in);
+	unsigned what = next(in);
 
 	if (what & 1)
 		snprintf(path, sizeof(path), "/own/%u/%u", what >> 1 & 1, what >> 2 & 3);

@@ -83,13 +83,13 @@ killed() {
 sock=$dir/journal.sock
 server --journal "$dir/journal"
 long=$(head -c 3071 /dev/zero | tr '\0' v)
-cmd write /a/1 x /a/2 y /b '' /long "$long" /b ' b ' /c z
+cmd write /a/1 x /a/2 y /b '' /long "$long" /b ' b' /c z
 cmd rm /a/
 cmd rm /c
 killed
 printf '/d = half' >>"$dir/journal"
 server --journal "$dir/journal"
-is "journal: after SIGKILL" "$(cmd dump /)" "/b =  b 
+is "journal: after SIGKILL" "$(cmd dump /)" "/b =  b
 /long = $long"
 cmd write /e 1
 killed
