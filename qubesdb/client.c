@@ -49,6 +49,7 @@ struct client {
 	bool asked;   /* MULTIREAD is out */
 	bool closing; /* leave once the replies are out: the mirror was wrong */
 	bool busy;    /* in process(): it sends at its end, callbacks need not */
+	bool wary;    /* it would end as the last time: wait in full before a try */
 	uint64_t retry_ms;
 	struct qdb_store *mirror;
 	struct qdb_queue own;
@@ -113,11 +114,12 @@ static bool wait_step(struct client *c, uint64_t now_ms)
 {
 	bool event = c->ops->clear_event(c->v);
 
-	if (c->retry_ms > now_ms && !event)
+	if (c->retry_ms > now_ms && (c->wary || !event))
 		return false;
+	c->wary = false;
 	if (try_connect(c) == 0)
 		return true;
-	c->retry_ms = now_ms + qdb_backoff(c->db);
+	c->retry_ms = now_ms + qdb_backoff(c->db, false);
 	return false;
 }
 
@@ -225,6 +227,12 @@ static int __attribute__((format(printf, 2, 3))) bad(struct client *c, const cha
 	vsnprintf(c->why, sizeof(c->why), fmt, ap);
 	va_end(ap);
 	return -EPROTO;
+}
+
+static int closed(struct client *c)
+{
+	(void)bad(c, "dom0 closed the vchan");
+	return -EPIPE;
 }
 
 static int no_room(struct client *c, int err)
@@ -411,7 +419,7 @@ static int take_in(struct client *c)
 			return 1;
 		n = c->ops->read(c->v, c->in + c->in_len, need - c->in_len);
 		if (n < 0 || (size_t)n > need - c->in_len)
-			return bad(c, "dom0 closed the vchan");
+			return closed(c);
 		if (n == 0)
 			return 0;
 		c->in_len += (size_t)n;
@@ -431,7 +439,7 @@ static int drain(struct client *c)
 		if (c->reply_n == REPLIES_MAX) {
 			rc = flush_replies(c);
 			if (rc < 0)
-				return bad(c, "dom0 closed the vchan");
+				return closed(c);
 			if (c->reply_n == REPLIES_MAX)
 				return 0;
 		}
@@ -475,9 +483,9 @@ static int connected_step(struct client *c)
 	if (rc < 0)
 		return rc;
 	if (open == 0)
-		return rc ? rc : bad(c, "dom0 closed the vchan");
+		return rc ? rc : closed(c);
 	if (flush(c) < 0)
-		return bad(c, "dom0 closed the vchan");
+		return closed(c);
 	if (c->closing)
 		return -EPROTO;
 	return rc > 0 || c->phase == EMIT;
@@ -513,7 +521,8 @@ static uint64_t client_process(void *way, uint64_t now_ms)
 
 		memcpy(why, c->why, sizeof(why));
 		lost(c, why);
-		c->retry_ms = now_ms + qdb_backoff(c->db);
+		c->wary = rc != -EPIPE;
+		c->retry_ms = now_ms + qdb_backoff(c->db, c->wary);
 		return c->retry_ms;
 	}
 	return rc ? now_ms : next_ms;

@@ -67,6 +67,13 @@ static int __attribute__((format(printf, 2, 3))) bad(struct local *l, const char
 	return -EPROTO;
 }
 
+static int closed(struct local *l, int err)
+{
+	(void)bad(l, "the daemon closed the connection%s%s", err ? ": " : "",
+		  err ? strerror(err) : "");
+	return -EPIPE;
+}
+
 /* --- the queue ------------------------------------------------------------------- */
 
 static int ask(struct local *l, enum qdb_type type, const char *path, const void *value, size_t len)
@@ -384,7 +391,7 @@ static int flush(struct local *l)
 		if (n < 0)
 			return errno == EAGAIN || errno == EWOULDBLOCK
 				       ? 0
-				       : bad(l, "the daemon closed: %s", strerror(errno));
+				       : closed(l, errno);
 		l->out_at += (size_t)n;
 	}
 	return rc < 0 ? rc : 0;
@@ -406,9 +413,9 @@ static int fill(struct local *l)
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		return 0;
 	if (n < 0)
-		return bad(l, "qubesdb socket: %s", strerror(errno));
+		return closed(l, errno);
 	if (n == 0)
-		return bad(l, "the daemon closed the connection");
+		return closed(l, 0);
 	l->in_len += (size_t)n;
 	return 1;
 }
@@ -487,7 +494,7 @@ static uint64_t local_process(void *way, uint64_t now_ms)
 		if (l->retry_ms > now_ms)
 			return l->retry_ms;
 		if (try_connect(l) < 0) {
-			l->retry_ms = now_ms + qdb_backoff(l->db);
+			l->retry_ms = now_ms + qdb_backoff(l->db, false);
 			return l->retry_ms;
 		}
 	}
@@ -496,7 +503,7 @@ static uint64_t local_process(void *way, uint64_t now_ms)
 		memcpy(why, l->why, sizeof(why));
 		disconnect(l);
 		qdb_lost(l->db, why);
-		l->retry_ms = now_ms + qdb_backoff(l->db);
+		l->retry_ms = now_ms + qdb_backoff(l->db, rc != -EPIPE);
 		return l->retry_ms;
 	}
 	return rc ? now_ms : next_ms;

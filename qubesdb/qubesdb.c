@@ -34,9 +34,9 @@ void qdb_reason(struct qubesdb *db, const char *fmt, ...)
 	va_end(ap);
 }
 
-unsigned qdb_backoff(struct qubesdb *db)
+unsigned qdb_backoff(struct qubesdb *db, bool wary)
 {
-	unsigned now = db->backoff_ms;
+	unsigned now = wary ? QDB_BACKOFF_MAX_MS : db->backoff_ms;
 
 	db->backoff_ms = 2 * now > QDB_BACKOFF_MAX_MS ? QDB_BACKOFF_MAX_MS : 2 * now;
 	return now;

@@ -64,8 +64,12 @@ void qdb_log(struct qubesdb *db, int level, const char *fmt, ...)
 /** qdb_reason() - why the db is not ready; "" when it is */
 void qdb_reason(struct qubesdb *db, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/** qdb_backoff() - how long to wait before the next try, longer each time */
-unsigned qdb_backoff(struct qubesdb *db);
+/**
+ * qdb_backoff() - how long to wait before the next try, longer each time
+ * @wary:	the last connection broke off for what was said: the longest wait,
+ *		or who says it again is listened to again and again
+ */
+unsigned qdb_backoff(struct qubesdb *db, bool wary);
 
 /** qdb_lost() - a connection that had been made is gone */
 void qdb_lost(struct qubesdb *db, const char *reason);

@@ -596,6 +596,7 @@ static void test_hostile(void)
 		out(&w, cases[i].type, cases[i].path, "d", cases[i].len);
 		settle(&w);
 		CHECK_INT(w.r.losses, 1);
+		CHECK_INT(w.r.deadline - w.r.now, 1000); /* it may say it again */
 		w.r.now = w.r.deadline;
 		settle(&w);
 		CHECK_INT(qubesdb_state(w.r.db), QUBESDB_READY);

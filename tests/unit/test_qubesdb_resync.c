@@ -313,6 +313,38 @@ static void test_resync_memory(void)
 	world_end(&w);
 }
 
+static void test_tree_too_large(void)
+{
+	struct world w;
+	char path[64];
+
+	test_case("a tree larger than we hold: what was known stands; a try a second");
+	world_init(&w);
+	set(&w, "/qubes-ip", "1.1.1.1");
+	set(&w, "/qubes-firewall/10.137.0.1", "");
+	connect_world(&w);
+	fake_dom0_restart(&w.d);
+	settle(&w);
+	for (int i = 0; i < QDB_STORE_KEYS_MAX; i++) {
+		snprintf(path, sizeof(path), "/z/%06d", i);
+		set(&w, path, "");
+	}
+	rig_clear(&w.r);
+	fake_vchan_announce(&w.v);
+	settle(&w);
+	CHECK_STR(w.r.events, "lost dom0's tree is larger than we hold\n");
+	CHECK_STR(we_have(&w, "/qubes-ip"), "1.1.1.1");
+	fake_dom0_restart(&w.d);
+	fake_dom0_unset(&w.d, "/z/");
+	fake_vchan_announce(&w.v);
+	settle_after(&w, 999);
+	CHECK_INT(w.v.connects, 2);
+	settle_after(&w, 1);
+	CHECK_INT(qubesdb_state(w.r.db), QUBESDB_READY);
+	CHECK_INT(w.r.commits, 1);
+	world_end(&w);
+}
+
 int main(void)
 {
 	test_reconnect();
@@ -321,5 +353,6 @@ int main(void)
 	test_small_tree_at_reconnect();
 	test_empty_tree_at_reconnect();
 	test_resync_memory();
+	test_tree_too_large();
 	return test_end();
 }
