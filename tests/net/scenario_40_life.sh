@@ -320,7 +320,7 @@ killed_in_updates() {
 	flows+=($!)
 	sleep 0.2
 	qdb_stop
-	timeout 100 "$top/xen/resync" 100 1 "$DIR/qdb.log" "$DIR/journal" "$QDB_SOCKET" \
+	timeout 100 "$top/xen/resync" 100 "${RESYNC_SEED:-1}" "$DIR/qdb.log" "$DIR/journal" "$QDB_SOCKET" \
 		"$(client_ip 1)=action=accept dst4=$SERVER/32" \
 		"$(client_ip6 1)=action=accept dst6=$SERVER6/128" \
 		"$(client_ip 2)=action=accept dst4=$SERVER2/32" \

@@ -2,10 +2,11 @@
 # shellcheck shell=dash disable=SC3043,SC2015 # local; a && b || fail
 # dom0's QubesDB daemon is killed 100 times in the middle of updates (resync.c), while
 # numbered packets flow that every version of the rules allows, but no half of one
-# does. Sourced by scenarios.sh.
+# does. And it is started anew with nothing. Sourced by scenarios.sh.
 
 RESYNC_KILLS=100
-RESYNC_SECONDS=12 # of the flows: longer than the kills take
+RESYNC_SEED=${RESYNC_SEED:-1}
+RESYNC_SECONDS=9 # of the flows: longer than the kills take
 
 # What dom0's database has of app1 and app2, a line "IP active RULES HANDLED" a source.
 in_qubesdb()
@@ -65,7 +66,7 @@ killed_in_updates()
 	qdb dump / >/run/lab/journal
 	kill "$(cat /run/lab/qubesdb.pid)"
 	begin=$(now_ms)
-	resync $RESYNC_KILLS 1 /run/lab/qubesdb.log /run/lab/journal "$QDB" \
+	resync $RESYNC_KILLS $RESYNC_SEED /run/lab/qubesdb.log /run/lab/journal "$QDB" \
 		"$ip1=action=accept dst4=$NET/32" "$ip6_1=action=accept dst6=$(at net 6)/128" \
 		"$ip6_2=action=accept dst6=$(at net 6)/128" \
 		-- qubesdb-server "$(domid fw)" >/run/lab/resync.txt
@@ -96,4 +97,20 @@ last_version()
 	case $1 in *:*) net=$(at net 6) ;; esac
 	[ "$1" = "$(app_at 2 6)" ] && who=app2
 	refused_at_once $who tcp "$net" "$port" && expect $who refused tcp "$net" $((port - 1))
+}
+
+# The tree of dom0's daemon is in its memory: one that is started anew has no key.
+comes_back_empty()
+{
+	rules 1 "action=drop dst4=$WEB/32" action=accept || return 1
+	qdb dump / | grep -v '^/qubes-firewall/' >/run/lab/keys.qdb
+	: >/run/lab/nothing.qdb
+	kill "$(cat /run/lab/qubesdb.pid)"
+	sleep 1
+	qubesdb_start /run/lab/nothing.qdb && wait_for 10 fw_synced || return 1
+	sleep 2
+	refused_at_once app1 tcp "$WEB" 80 && expect app1 ok tcp "$NET" 7000 &&
+		expect app2 ok tcp "$(at net 6)" 7000 || return 1
+	qdb load /run/lab/keys.qdb && rules 2 action=accept && rules 1 action=accept || return 1
+	expect app1 ok tcp "$WEB" 80
 }

@@ -481,6 +481,7 @@ check 'destroy_cycles' destroy_cycles
 check 'attach_to_running_client' attach_later
 check 'qubesdb_restart_keeps_policies' qubesdb_restart
 check 'qubesdb_killed_100_times_in_updates' killed_in_updates
+check 'qubesdb_comes_back_empty' comes_back_empty
 check 'upstream_destroyed_and_back' upstream_restart
 for fam in 4 6; do check "ipv$fam: p11_uplink_mtu_1300" small_uplink_mtu $fam; done
 check 'uplink_detached_and_back' uplink_again
