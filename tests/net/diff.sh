@@ -6,7 +6,8 @@
 # Two namespaces: in one, ringfenced (with ASan and UBSan) on TAPs; in the other, a
 # Linux router with TAPs of the same layout and the ruleset of a stock Qubes
 # firewall qube (diff.nft). build/net/diff sends the same frames into both and
-# compares what comes out. What may differ is in doc/differences.md.
+# compares what comes out. What may differ is in doc/differences.md. Then each
+# conformance case as a packet to ringfenced alone; --rows FILE does only that.
 set -u -o pipefail
 cd "$(dirname "$0")/../.." || exit 1
 
@@ -210,6 +211,29 @@ round() {
 	ip netns delete "$NS-kernel"
 }
 
+# rows FILE: the conformance cases as packets, without the kernel; every line of the
+# file counts
+rows() {
+	local log=$DIR/rows.log status=1 group good of all
+	if fw_up 1500 && daemon_start; then
+		"$BUILD/net/diff" --fw-ns "$NS-fw" --db "$DB" --ipv6 --rows "$1" >"$log" 2>&1
+		status=$?
+		daemon_stop
+		result "conformance: ringfenced ends in order" $? "$DIR/daemon.log"
+	else
+		cp "$DIR/daemon.log" "$log"
+	fi
+	ip netns delete "$NS-fw"
+	while read -r group good of all; do
+		[ "$good" -eq "$all" ] && [ "$all" -gt 0 ]
+		result "conformance_by_packets_$group ($good $of $all)" $?
+	done < <(sed -n 's/^# group //p' "$log")
+	all=$(grep -cv -e '^#' -e '^$' "$1")
+	good=$(grep -c '^ok - ' "$log")
+	[ $status -eq 0 ] && [ "$good" -eq "$all" ]
+	result "conformance_by_packets: $good of $all rows of $1" $? "$log"
+}
+
 # The lists in the code and in the document are one, and nothing on it is stale:
 # what no round met is not needed, unless it is said to be rare.
 lists() {
@@ -221,7 +245,9 @@ stale() {
 		awk '{ n[$1] += $2 } END { for (d in n) if (n[d] == 0) print d ": never met" }'
 }
 
-if [ $# -gt 0 ]; then
+if [ "${1:-}" = --rows ]; then
+	rows "${2:?a file}"
+elif [ $# -gt 0 ]; then
 	mtu=1500
 	previous=
 	for arg; do
@@ -236,6 +262,10 @@ else
 		--conformance tests/unit/conformance.tsv
 	round M2_P11_smaller_uplink 1300 --ipv6 --seed 3 --packets 4000
 	round M2_R4_R8_dns_translated 1500 --ipv6 --dns --seed 5 --packets 6000
+	rows tests/unit/conformance.tsv
+	# the original, where it is at hand and another one
+	shared=../shared/conformance/rules.tsv
+	[ ! -e $shared ] || cmp -s $shared tests/unit/conformance.tsv || rows $shared
 	lists >"$DIR/lists"
 	result "M2_differences_are_documented" $? "$DIR/lists"
 	stale >"$DIR/stale"

@@ -285,7 +285,7 @@ static void forget_id(uint32_t *fields)
 
 /* --- verdicts --------------------------------------------------------------------------- */
 
-static struct verdict verdict_of(const struct pk *p, const struct outputs *o)
+struct verdict verdict_of(const struct pk *p, const struct outputs *o)
 {
 	struct verdict v = {O_NONE, 0, 0};
 	struct layout l;

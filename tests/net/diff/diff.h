@@ -20,6 +20,7 @@
  *	nft.c		the same for the kernel
  *	talk.c		what all conversations share
  *	talk_*.c	conversations: sequences of packets
+ *	rows.c		the conformance cases, each as a packet to ringfenced alone
  *
  * A conversation has its own addresses and ports, so that one that ends in an
  * allowed difference leaves nothing behind that another meets.
@@ -125,7 +126,7 @@ struct config {
 	uint32_t packets, failures, linger_s;
 	uint16_t mtu;		 /* of the uplink */
 	bool ipv6, dns, verbose; /* dns: the virtual servers are translated */
-	const char *conformance;
+	const char *conformance, *rows;
 };
 extern struct config config;
 
@@ -202,6 +203,7 @@ void differences_report(void);
 struct conv;
 /* true: the same, or only the bytes differ as allowed */
 bool compare(struct conv *c, const struct pk *k, struct outputs out[SIDES]);
+struct verdict verdict_of(const struct pk *p, const struct outputs *o);
 
 extern struct counts {
 	uint64_t packets, forwarded, rejected, silent, conversations, differences, failures;
@@ -217,6 +219,11 @@ const char *policy_name(unsigned int i);
 bool policy_target(struct rng *r, uint8_t family, char *addr, size_t room, uint16_t *port,
 		   uint8_t *proto);
 void policy_open(void);
+
+/* --- rows.c ------------------------------------------------------------------- */
+
+/* one ok or not ok for each row of the file, then the counts of its groups */
+void rows_run(const char *path);
 
 /* --- talk.c ------------------------------------------------------------------- */
 

@@ -5,6 +5,8 @@
  *	--kernel-ns NAME, --fw-ns NAME	the namespaces of both sides' devices
  *	--db FILE	ringfenced's --qubesdb file:FILE
  *	--conformance FILE	rule sets from there, too
+ *	--rows FILE	instead of all this: each case of that file, its packet to
+ *			ringfenced alone, what comes out as its verdict says
  *	--seed N, --packets N	what is sent (the same for the same numbers)
  *	--mtu N		the uplink's
  *	--linger S	wait so long for reassembly timeouts
@@ -174,7 +176,8 @@ static void parse_options(int argc, char **argv)
 		{"verbose", 0, NULL, 'v'},	   {"list", 0, NULL, 'l'},
 		{"conformance", 1, NULL, 'c'}, {"failures", 1, NULL, 'n'},
 		{"linger", 1, NULL, 'L'},
-		{"only", 1, NULL, 'o'},	   {NULL, 0, NULL, 0}};
+		{"only", 1, NULL, 'o'},	   {"rows", 1, NULL, 'r'},
+		{NULL, 0, NULL, 0}};
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -212,6 +215,9 @@ static void parse_options(int argc, char **argv)
 		case 'o':
 			only = optarg;
 			break;
+		case 'r':
+			config.rows = optarg;
+			break;
 		case 'l':
 			differences_list();
 			exit(0);
@@ -224,8 +230,14 @@ static void parse_options(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	parse_options(argc, argv);
-	if (!config.kernel_ns || !config.fw_ns || !config.db)
+	if ((!config.kernel_ns && !config.rows) || !config.fw_ns || !config.db)
 		die("--kernel-ns, --fw-ns and --db are needed");
+	if (config.rows) {
+		sides_open();
+		rows_run(config.rows);
+		sides_close();
+		return counts.failures ? 1 : 0;
+	}
 	policy_open();
 	sides_open();
 	run();

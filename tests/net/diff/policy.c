@@ -225,7 +225,7 @@ static void write_source(FILE *f, const struct ruleset *r, int client, int v6, u
 	fprintf(f, "/qubes-firewall/%s = \n", ip);
 }
 
-static void write_db(const struct ruleset *r, unsigned int round)
+FILE *policy_begin(void)
 {
 	char path[300];
 	FILE *f;
@@ -247,27 +247,45 @@ static void write_db(const struct ruleset *r, unsigned int round)
 			"/qubes-ip6 = %s\n/qubes-gateway6 = %s\n/qubes-netvm-gateway6 = %s\n"
 			"/connected-ips6 = %s %s %s\n",
 			ip6_text[0], GATEWAY6, ip6_text[0], ip6_text[1], ip6_text[2], STOPPED6);
-	for (int client = 1; client < PORTS; client++)
-		for (int v6 = 0; v6 <= (config.ipv6 && client < 3 ? 1 : 0); v6++)
-			write_source(f, r, client, v6, round);
-	fclose(f);
-	if (rename(path, config.db) != 0)
+	return f;
+}
+
+void policy_commit(FILE *f)
+{
+	char path[300];
+
+	snprintf(path, sizeof(path), "%s.new", config.db);
+	if (fclose(f) != 0 || rename(path, config.db) != 0)
 		die("%s: cannot be replaced", config.db);
 }
 
-/* The number of commits of one source that are in force */
-static unsigned long long handled_of(FILE *f, const char *ip)
+static void write_db(const struct ruleset *r, unsigned int round)
+{
+	FILE *f = policy_begin();
+
+	for (int client = 1; client < PORTS; client++)
+		for (int v6 = 0; v6 <= (config.ipv6 && client < 3 ? 1 : 0); v6++)
+			write_source(f, r, client, v6, round);
+	policy_commit(f);
+}
+
+unsigned long long policy_handled(const char *ip)
 {
 	static const char key[] = "/qubes-firewall-handled/";
-	char line[3200];
+	char line[3200], path[300];
 	unsigned long long n = 0;
+	FILE *f;
 
-	rewind(f);
+	snprintf(path, sizeof(path), "%s.out", config.db);
+	f = fopen(path, "r");
+	if (!f)
+		return 0;
 	while (fgets(line, sizeof(line), f))
 		if (strncmp(line, key, sizeof(key) - 1) == 0 &&
 		    strncmp(line + sizeof(key) - 1, ip, strlen(ip)) == 0 &&
 		    line[sizeof(key) - 1 + strlen(ip)] == ' ')
 			n = strtoull(line + sizeof(key) + strlen(ip) + 2, NULL, 10);
+	fclose(f);
 	return n;
 }
 
@@ -275,20 +293,13 @@ static unsigned long long handled_of(FILE *f, const char *ip)
 static unsigned long long handled(void)
 {
 	unsigned long long least = ULLONG_MAX, n;
-	char path[300];
-	FILE *f;
 
-	snprintf(path, sizeof(path), "%s.out", config.db);
-	f = fopen(path, "r");
-	if (!f)
-		return 0;
 	for (int client = 1; client < 3; client++)
 		for (int v6 = 0; v6 <= (config.ipv6 ? 1 : 0); v6++) {
-			n = handled_of(f, v6 ? ip6_text[client] : ip4_text[client]);
+			n = policy_handled(v6 ? ip6_text[client] : ip4_text[client]);
 			if (n < least)
 				least = n;
 		}
-	fclose(f);
 	return least;
 }
 

@@ -5,6 +5,8 @@
 
 #include "tests/net/diff/diff.h"
 
+#include <stdio.h>
+
 #define RULES_MAX 16
 
 struct ruleset {
@@ -19,6 +21,12 @@ struct ruleset {
 
 /* Names that resolve, to what; as ringfenced's --resolve has it. */
 extern const char *const names_text;
+
+/* policy.c: the file of QubesDB: begun with every key but the rules, put in force */
+FILE *policy_begin(void);
+void policy_commit(FILE *f);
+/* the number of commits of one source that are in force */
+unsigned long long policy_handled(const char *ip);
 
 /* nft.c: the chains of the stock agent for this set */
 void nft_apply(const struct ruleset *r);

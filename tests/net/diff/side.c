@@ -94,9 +94,10 @@ void sides_open(void)
 	for (int i = 0; i < PORTS; i++)
 		fds[RINGFENCE][i] = open_packet(fw[i]);
 	/* the kernel's last: nft(8) is started from there later */
-	enter(config.kernel_ns);
+	if (config.kernel_ns)
+		enter(config.kernel_ns);
 	for (int i = 0; i < PORTS; i++) {
-		fds[KERNEL][i] = open_tap(kernel[i]);
+		fds[KERNEL][i] = config.kernel_ns ? open_tap(kernel[i]) : -1;
 		error_tokens[i] = ERRORS_PER_SECOND;
 	}
 	error_clock = now();
@@ -106,7 +107,8 @@ void sides_close(void)
 {
 	for (int s = 0; s < SIDES; s++)
 		for (int i = 0; i < PORTS; i++)
-			close(fds[s][i]);
+			if (fds[s][i] >= 0)
+				close(fds[s][i]);
 }
 
 /* --- own errors are limited ------------------------------------------------------ */
