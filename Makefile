@@ -142,6 +142,12 @@ $(BUILD)/net/diff: $(call obj,rel,$(sort $(wildcard tests/net/diff/*.c)))
 	$(say) LINK $@
 	$(Q)$(CC) $(RELEASE) $(LDHARD) $^ -o $@
 
+# The driver of tests/net/scenario_42_reload.sh; its packets are the other one's.
+$(BUILD)/net/reload: $(call obj,rel,$(sort $(wildcard tests/net/reload/*.c)) \
+	tests/net/diff/build.c tests/net/diff/parse.c)
+	$(say) LINK $@
+	$(Q)$(CC) $(RELEASE) $(LDHARD) $^ -o $@
+
 # Programs of the Xen lab's domains: one file each, the lab copies their libraries.
 $(BUILD)/xen/%: tests/xen/%.c $(wildcard tests/xen/*.h)
 	@mkdir -p $(@D)

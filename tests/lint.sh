@@ -52,7 +52,7 @@ check_clang_builds() {
 	for f in "${c_files[@]}"; do
 		case $f in
 		tests/unit/test_*.c | tests/model/*.c) targets+=("$out/clang/san/${f%.c}.o") ;;
-		tests/net/diff/*.c) targets+=("$out/clang/rel/${f%.c}.o") ;;
+		tests/net/diff/*.c | tests/net/reload/*.c) targets+=("$out/clang/rel/${f%.c}.o") ;;
 		tests/net/*.c | tests/xen/*.c)
 			f=${f#tests/}
 			targets+=("$out/clang/${f%.c}")

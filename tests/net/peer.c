@@ -22,7 +22,8 @@
  * probe prints "ok MS", "timeout MS", or
  * "error ERRNO MS [from ADDR type T code C info N]"; the latter when an ICMP
  * error was the cause. seq sends numbered records, reads them back and prints a
- * JSON object; it stops early when nothing has come back for the -t time.
+ * JSON object; it stops early when nothing has come back for the -t time, and on
+ * SIGTERM when all that was sent has come back.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -485,6 +486,14 @@ struct seq_state {
 	uint8_t *seen;
 };
 
+static volatile sig_atomic_t stopping;
+
+static void stop_sending(int sig)
+{
+	(void)sig;
+	stopping = 1;
+}
+
 static void record_make(char *rec, uint32_t i)
 {
 	memset(rec, 'a' + (int)(i % 26), RECORD_LEN);
@@ -558,6 +567,8 @@ static void seq_loop(struct seq_state *s, int fd, int tcp, uint32_t count, long 
 
 	s->start_ms = s->last_ms = now_ms();
 	while (s->received < count) {
+		if (stopping)
+			count = s->sent;
 		if (s->sent < count) {
 			record_make(rec, s->sent);
 			if (send(fd, rec, RECORD_LEN, MSG_NOSIGNAL | MSG_DONTWAIT) ==
@@ -589,6 +600,7 @@ static int seq(int tcp, const char *host, const char *port, uint32_t count, long
 
 	if (!s.seen)
 		fail("memory");
+	signal(SIGTERM, stop_sending);
 	if (tcp)
 		set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY");
 	s.error = connect_within(fd, &to, opt.timeout_ms);

@@ -32,7 +32,7 @@ if [ "$(id -u)" != 0 ]; then
 	echo "not ok - the rig needs root, for network namespaces"
 	exit 1
 fi
-for tool in ip jq ping iperf3 tcpdump ethtool sha256sum openssl nginx curl unbound dig \
+for tool in ip nstat jq ping iperf3 tcpdump ethtool sha256sum openssl nginx curl unbound dig \
 	openvpn radicale vdirsyncer turnserver turnutils_natdiscovery nmap atk6-firewall6; do
 	if ! command -v $tool >/dev/null; then
 		echo "not ok - $tool is missing: make deps"
@@ -44,7 +44,8 @@ make_() {
 	env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -j2 -s BUILD="$BUILD" "$@"
 }
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/rfnet.XXXXXX") || exit 1
-if ! make_ all san "$BUILD"/net/{peer,wire,load} "$BUILD"/xen/{resync,qubesdb-{server,cmd}} >"$DIR/build.log" 2>&1; then
+if ! make_ all san "$BUILD"/net/{peer,wire,load,reload} \
+	"$BUILD"/xen/{resync,qubesdb-{server,cmd}} >"$DIR/build.log" 2>&1; then
 	cat "$DIR/build.log"
 	echo "not ok - the build"
 	exit 1
@@ -56,6 +57,7 @@ esac
 export PEER=$top/net/peer
 export WIRE=$top/net/wire
 export LOAD=$top/net/load
+export RELOAD=$top/net/reload
 if [ $flavour = san ]; then
 	DAEMON_BIN=$top/san/ringfenced
 	TOOL=$top/san/ringfence

@@ -86,6 +86,30 @@ malformed() { # R10
 }
 scenario R10_malformed_source_is_refused_alone malformed
 
+# Q7, Q9: rules of an address without a vif, a stopped qube's or one that has moved on,
+# open nothing, not even for who takes the address; and they go when dom0 takes them away
+inert() {
+	local ip=10.137.0.99 before
+	stale() { stat_of ".sources[] | select(.ip == \"$ip\") | \"\\(.state) \\(.attached)\""; }
+	rules_of $ip policy=accept "action=accept"
+	commit_of $ip
+	is "committed, unused" "$(stale)" "active 0"
+	before=$(drops spoofed)
+	c1 "$WIRE" send c1 smac="$(client_mac 1)" sip=$ip dip=$SERVER dport=9000 count=5
+	is "its address, from another qube" "$(drops spoofed)" $((before + 5))
+	c1 ip address add $ip/32 dev c1
+	is "by an ordinary program" "$(c1 "$PEER" probe -t 300 -b $ip:0 udp $SERVER 9000)" "timeout *"
+	c1 ip address del $ip/32 dev c1
+	before=$(drops inter-client)
+	is "to it" "$(c2 "$PEER" probe -t 300 udp $ip 80)" "timeout *"
+	above "as to any qube" "$(drops inter-client)" "$before"
+	rm "$DIR/rules/$ip"
+	rules 1 "action=accept dst4=$SERVER/32"
+	commit 1
+	is "forgotten" "$(stale)" ""
+}
+scenario Q7_stale_policy_is_inert_and_forgotten inert
+
 # R6: an established flow that is no longer allowed dies within a second of the
 # commit, one that still is loses nothing
 rule_change() { # PROTO
