@@ -11,6 +11,10 @@
  * now. Replies are checked and bounded for each turn; a helper that says what is no
  * reply is ended and started anew.
  *
+ * A thousand names that resolve one after the other must not mean a thousand policies
+ * compiled, nor packets that wait for them: sources_refresh() has its pace, and after
+ * each policy, and after its names in QubesDB, packets have REFRESH_REST times as long.
+ *
  * A helper that has died knows nothing any more: its successor's HELLO makes the
  * table ask again. The keeper restarts the worker; when the keeper itself has gone,
  * it is started again from here, with back-off.
@@ -37,6 +41,8 @@
 #define WAKE_EVERY_MS	 1000  /* an uplink that comes and goes makes no storm */
 #define SPAWN_MIN_MS	 1000
 #define SPAWN_MAX_MS	 60000
+#define SLICE_US	 1000 /* what took so long was enough for one turn */
+#define REFRESH_REST	 3    /* so names take a quarter of the time at most */
 #define END_MS		 1000 /* a helper that does not end by itself is killed */
 
 struct resolver {
@@ -46,9 +52,10 @@ struct resolver {
 	struct loop *loop;
 	struct loop_watch watch;
 	struct name_export export;
-	bool live, hello, export_all, complained;
+	bool live, hello, export_all, export_next, complained;
 	pid_t pid;
 	uint64_t now_ms, spawn_ms, spawn_wait_ms, export_ms, wake_ms, woken_ms, changed_ms;
+	uint64_t refresh_ms, rest_ms; /* the next sources_refresh(); not before */
 	struct addr servers[NAME_SERVERS_MAX];
 	size_t server_count;
 	char reason[96];
@@ -410,6 +417,30 @@ static void export(struct resolver *r)
 		r->export_all = false;
 }
 
+/* What takes time with many names: a policy, and its names in QubesDB. */
+static void refresh(struct resolver *r)
+{
+	uint64_t start_us, took_us = 0;
+
+	if (r->rest_ms > r->now_ms) {
+		r->refresh_ms = r->rest_ms;
+		return;
+	}
+	start_us = loop_now_us();
+	if (!r->export_next) {
+		r->refresh_ms = sources_refresh(r->sources, r->now_ms);
+		took_us = loop_now_us() - start_us;
+	}
+	r->export_next = took_us >= SLICE_US;
+	if (!r->export_next && (r->export_ms == UINT64_MAX || r->export_ms <= r->now_ms)) {
+		export(r);
+		took_us = loop_now_us() - start_us;
+	}
+	r->rest_ms = (start_us + took_us * (1 + REFRESH_REST)) / 1000;
+	if (r->export_next || r->refresh_ms < r->rest_ms)
+		r->refresh_ms = r->rest_ms;
+}
+
 /* --- the loop ---------------------------------------------------------------------------- */
 
 static void wake(struct resolver *r)
@@ -444,11 +475,10 @@ static void run(void *arg, uint64_t now_ms)
 	if (r->wake_ms <= now_ms)
 		wake(r);
 	name_table_tick(r->table, now_ms);
-	sources_refresh(r->sources);
-	export(r);
+	refresh(r);
 	ask(r);
 	r->watch.deadline_ms = least(least(name_table_deadline(r->table), r->spawn_ms),
-				     least(r->export_ms, r->wake_ms));
+				     least(least(r->export_ms, r->wake_ms), r->refresh_ms));
 }
 
 int resolver_start(struct resolver *r, struct loop *loop, struct sources *sources,

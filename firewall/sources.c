@@ -29,6 +29,7 @@ struct source {
 	uint64_t committed_at; /* order of commits, to find the oldest */
 	unsigned int attached;
 	bool stale; /* a name of its rules resolves to something else now */
+	uint64_t refresh_ms; /* not compiled for that before */
 	bool fresh; /* sources_each_rules() */
 };
 
@@ -299,6 +300,7 @@ void sources_commit(struct sources *s, struct qubesdb *db, const char *text,
 		err = ruleset_parse(&parsed, addr.family, rules, n, &src->err);
 	free(rules);
 	src->fresh = s->rules_changed = true;
+	src->refresh_ms = 0; /* the first answer to the new rules counts at once */
 	if (err == 0) {
 		ruleset_free(&src->rules);
 		src->rules = parsed;
@@ -384,14 +386,29 @@ void sources_name_changed(struct sources *s, uint8_t family, const char *name)
 	}
 }
 
-void sources_refresh(struct sources *s)
+/* The one that has waited longest, or will be the first. */
+static struct source *next_stale(struct sources *s)
 {
-	for (size_t i = 0; i < s->count; i++) {
-		if (!s->list[i].stale)
-			continue;
-		s->list[i].fresh = true;
-		(void)compile(s, &s->list[i]); /* it has said why not */
+	struct source *next = NULL;
+
+	for (size_t i = 0; i < s->count; i++)
+		if (s->list[i].stale &&
+		    (next == NULL || s->list[i].refresh_ms < next->refresh_ms))
+			next = &s->list[i];
+	return next;
+}
+
+uint64_t sources_refresh(struct sources *s, uint64_t now_ms)
+{
+	struct source *src = next_stale(s);
+
+	if (src != NULL && src->refresh_ms <= now_ms) {
+		src->refresh_ms = now_ms + SOURCES_REFRESH_MS;
+		src->fresh = true;
+		(void)compile(s, src); /* it has said why not */
+		src = next_stale(s);
 	}
+	return src != NULL ? src->refresh_ms : UINT64_MAX;
 }
 
 bool sources_take_rules_changed(struct sources *s)

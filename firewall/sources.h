@@ -15,6 +15,8 @@
 #include "qubesdb/qubesdb.h"
 #include "rules/rules.h"
 
+#define SOURCES_REFRESH_MS 100
+
 struct sources;
 
 enum source_state {
@@ -80,7 +82,17 @@ void sources_set_lookup(struct sources *s,
 /** sources_name_changed() - sources_refresh() compiles the family's sources that have
  *  this name in their rules */
 void sources_name_changed(struct sources *s, uint8_t family, const char *name);
-void sources_refresh(struct sources *s);
+
+/**
+ * sources_refresh() - compile one source whose names have changed
+ *
+ * One a call, so that packets have their turn in between; and each source once in
+ * SOURCES_REFRESH_MS, whatever number of its names resolve meanwhile. The first
+ * change after a commit, or after a time without any, is worked off at once.
+ *
+ * Return: when to call it again, UINT64_MAX: there are no more.
+ */
+uint64_t sources_refresh(struct sources *s, uint64_t now_ms);
 
 /** sources_take_rules_changed() - whether any source got other rules since the last call */
 bool sources_take_rules_changed(struct sources *s);

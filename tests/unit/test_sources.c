@@ -254,19 +254,22 @@ static void test_names(void)
 	commit(NULL, "fd09::1", "drop", "action=accept dsthost=n.test");
 	(void)verdict(A, &e1);
 	asked = 0;
-	sources_refresh(s);
+	CHECK(sources_refresh(s, 1000) == UINT64_MAX);
 	CHECK_INT(asked, 0);
 	sources_name_changed(s, 4, "n.test");
 	sources_name_changed(s, 4, "n.test");
 	sources_name_changed(s, 4, "n.tes");
 	sources_name_changed(s, 4, "n.test.x");
 	CHECK_INT(asked, 0); /* not before all changes are known */
-	sources_refresh(s);
+	CHECK(sources_refresh(s, 1000) == 0); /* one each time */
+	CHECK_INT(asked, 1);
+	CHECK(sources_refresh(s, 1000) == 0);
+	CHECK(sources_refresh(s, 1000) == UINT64_MAX);
 	CHECK_INT(asked, 3);
-	sources_refresh(s);
+	CHECK(sources_refresh(s, 1000) == UINT64_MAX);
 	CHECK_INT(asked, 3);
 	sources_name_changed(s, 6, "n.test");
-	sources_refresh(s);
+	sources_refresh(s, 1000);
 	CHECK_INT(asked, 4);
 
 	test_case("R6_name_that_resolves_to_the_same_keeps_the_epoch");
@@ -281,13 +284,64 @@ static void test_names(void)
 	CHECK_STR(rules_of_all(), "10.137.0.5+ 10.137.0.6 10.137.0.7 10.137.0.8 10.137.0.9- "
 				  "10.137.0.50 fd09::1 ");
 	sources_name_changed(s, 4, "other.test");
-	sources_refresh(s);
+	sources_refresh(s, 1000);
 	CHECK_STR(rules_of_all(), "10.137.0.5+ 10.137.0.6+ 10.137.0.7 10.137.0.8 10.137.0.9- "
 				  "10.137.0.50 fd09::1 ");
 	CHECK(!sources_take_rules_changed(s));
 	sources_attach(s, &a);
 	sources_detach(s, &a);
 	CHECK(sources_take_rules_changed(s));
+	teardown();
+}
+
+/* Many names of one source: it is compiled at once, then at most each 100 ms. */
+static void test_pace(void)
+{
+	struct addr a = ip(A);
+	uint64_t next;
+	char name[32];
+
+	test_case("R8_names_that_resolve_one_by_one_are_compiled_together");
+	setup();
+	sources_set_lookup(s, lookup_of, &a);
+	commit(NULL, A, "drop", "action=accept dsthost=n.test");
+	asked = 0;
+	for (uint64_t ms = 5000; ms < 6000; ms++) {
+		sources_name_changed(s, 4, "n.test");
+		next = sources_refresh(s, ms);
+		if (ms == 5000)
+			CHECK_INT(asked, 1); /* the first is not made to wait */
+		CHECK_INT(next, ms % 100 == 0 ? UINT64_MAX : ms - ms % 100 + 100);
+	}
+	CHECK_INT(asked, 10);
+
+	test_case("R8_the_first_name_after_a_commit_does_not_wait");
+	commit(NULL, A, "drop", "action=accept dsthost=n.test");
+	asked = 0;
+	sources_name_changed(s, 4, "n.test");
+	CHECK(sources_refresh(s, 6000) == UINT64_MAX);
+	CHECK_INT(asked, 1);
+
+	test_case("R8_a_commit_compiles_what_waited");
+	sources_name_changed(s, 4, "n.test");
+	CHECK_INT(sources_refresh(s, 6001), 6100);
+	commit(NULL, A, "drop", "action=accept dsthost=n.test");
+	asked = 0;
+	CHECK(sources_refresh(s, 7000) == UINT64_MAX);
+	CHECK_INT(asked, 0);
+
+	test_case("R8_sources_take_turns");
+	for (int i = 0; i < 5; i++) {
+		snprintf(name, sizeof(name), "10.137.1.%d", i + 1);
+		commit(NULL, name, "drop", "action=accept dsthost=n.test");
+	}
+	asked = 0;
+	for (uint64_t ms = 8000; ms < 8200; ms++) {
+		sources_name_changed(s, 4, "n.test");
+		sources_refresh(s, ms);
+		CHECK(asked <= ms - 7999); /* never two in one call */
+	}
+	CHECK_INT(asked, 12); /* six sources, twice */
 	teardown();
 }
 
@@ -367,6 +421,7 @@ int main(void)
 	test_isolation();
 	test_epochs();
 	test_names();
+	test_pace();
 	test_bounds();
 	test_handled();
 	return test_end();
