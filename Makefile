@@ -182,6 +182,7 @@ demo: deps
 bench: all $(BENCH_BIN)
 	$(Q)mkdir -p $(BUILD)/bench
 	$(Q)for b in $(BENCH_BIN); do $$b || exit 1; done
+	$(Q)BUILD=$(BUILD) tests/bench/commit.sh
 
 bench-xen: deps
 	$(Q)$(MAKE) --no-print-directory all

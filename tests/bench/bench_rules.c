@@ -153,9 +153,10 @@ static void run(struct bench *b, enum world_kind kind, uint8_t family)
 		printf(" %7.1f", f[i].match_ns);
 	}
 	printf("  %5.1f %5.1f ", f[3].match_ns / f[0].match_ns, f[4].match_ns / f[0].match_ns);
-	for (size_t i = 2; i < SIZES; i++)
-		printf(" %8.0f", f[i].compile_us);
-	for (size_t i = 2; i < SIZES; i++)
+	for (size_t i = 0; i < SIZES; i++)
+		printf(" %7.1f", f[i].compile_us);
+	printf(" ");
+	for (size_t i = 0; i < SIZES; i++)
 		printf(" %7.1f", (double)f[i].memory / 1024);
 	printf("\n");
 	fflush(stdout);
@@ -285,9 +286,9 @@ int main(int argc, char **argv)
 	}
 	fprintf(bench.json, "{");
 	printf("verdict of a first packet, ns; ratio to 1 rule; compile, us; memory, KiB\n");
-	printf("%-10s %7s %7s %7s %7s %7s  %5s %5s  %8s %8s %8s %7s %7s %7s\n", "rules", "1", "10",
-	       "100", "1000", "10000", "1000", "10000", "100", "1000", "10000", "100", "1000",
-	       "10000");
+	printf("%-10s %7s %7s %7s %7s %7s  %5s %5s  %7s %7s %7s %7s %8s  %7s %7s %7s %7s %7s\n",
+	       "rules", "1", "10", "100", "1000", "10000", "1000", "10000", "1", "10", "100",
+	       "1000", "10000", "1", "10", "100", "1000", "10000");
 	world_init(&bench.world, 1, WORLD_USUAL, 4, 1);
 	for (size_t i = 0; i < PACKETS; i++)
 		world_packet(&bench.world, &bench.pkt[i], bench.dst[i]);
