@@ -131,16 +131,23 @@ uint16_t engine_uplink_in_use(const struct engine *e);
 
 /* --- sources ------------------------------------------------------------ */
 
+/** How a policy differs from the one before. */
+enum engine_change {
+	ENGINE_SAME,	  /* not at all: flows and counters go on */
+	ENGINE_RULES,	  /* other rules: a new epoch, and counters start again */
+	ENGINE_ADDRESSES, /* the same rules stand for other addresses: a new epoch */
+};
+
 /**
  * engine_source_set() - put a source's policy in force
  * @policy:	taken over; NULL means none committed (silent drop)
- * @bump:	increment the epoch: flows are judged again at their next packet
  *
- * The old policy is freed. Rule counters start again unless @bump is false.
- * Return: 0 or -ENOSPC (then @policy is still the caller's).
+ * With a new epoch, flows are judged again at their next packet. The old policy is
+ * freed.
+ * Return: 0, -ENOMEM or -ENOSPC (then @policy is still the caller's).
  */
-int engine_source_set(struct engine *e, const struct addr *addr,
-		      struct policy *policy, bool bump);
+int engine_source_set(struct engine *e, const struct addr *addr, struct policy *policy,
+		      enum engine_change change);
 
 /** engine_source_forget() - policy and flows of the source end */
 void engine_source_forget(struct engine *e, const struct addr *addr);

@@ -146,7 +146,8 @@ void source_release(struct engine *e, struct source *source)
 	behind_rebuild(e);
 }
 
-int engine_source_set(struct engine *e, const struct addr *addr, struct policy *policy, bool bump)
+int engine_source_set(struct engine *e, const struct addr *addr, struct policy *policy,
+		      enum engine_change change)
 {
 	uint32_t rules = policy ? (uint32_t)policy_rule_count(policy) : 0;
 	uint64_t *hits = NULL;
@@ -164,7 +165,7 @@ int engine_source_set(struct engine *e, const struct addr *addr, struct policy *
 		return -ENOSPC;
 	}
 	source = &e->sources[index];
-	if (bump)
+	if (change == ENGINE_RULES)
 		memset(source->special_hits, 0, sizeof(source->special_hits));
 	else if (rules && source->hit_count == rules)
 		memcpy(hits, source->hits, rules * sizeof(*hits));
@@ -174,7 +175,7 @@ int engine_source_set(struct engine *e, const struct addr *addr, struct policy *
 	source->hits = hits;
 	source->hit_count = rules;
 	source->known = true;
-	if (bump) {
+	if (change != ENGINE_SAME) {
 		source->epoch++; /* 2.5: no table walk; the sweep comes behind */
 		e->sweep_left = e->table.flow_max;
 	}

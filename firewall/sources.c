@@ -31,6 +31,7 @@ struct source {
 	bool stale; /* a name of its rules resolves to something else now */
 	uint64_t refresh_ms; /* not compiled for that before */
 	bool fresh; /* sources_each_rules() */
+	bool other; /* not the rules that were in force before: counters start again */
 };
 
 struct sources {
@@ -193,10 +194,15 @@ static bool enforce(struct sources *s, struct source *src, struct policy *policy
 {
 	struct engine_source_info info;
 	char text[ADDR_STRLEN];
-	bool bump = !engine_source_info(s->engine, &src->addr, &info) || info.policy == NULL ||
-		    policy == NULL || !policy_equal(info.policy, policy);
+	bool known = engine_source_info(s->engine, &src->addr, &info) && info.policy != NULL;
+	enum engine_change change = ENGINE_SAME;
 
-	if (engine_source_set(s->engine, &src->addr, policy, bump) != 0) {
+	if (src->other || !known)
+		change = ENGINE_RULES;
+	else if (policy == NULL || !policy_equal(info.policy, policy))
+		change = ENGINE_ADDRESSES;
+	src->other = false;
+	if (engine_source_set(s->engine, &src->addr, policy, change) != 0) {
 		policy_free(&policy);
 		engine_source_forget(s->engine, &src->addr);
 		log_msg(LOG_LEVEL_ERROR, "source %s: blocked, the engine has no room for it",
@@ -212,6 +218,7 @@ static void block_malformed(struct sources *s, struct source *src)
 	struct policy *policy = NULL;
 
 	src->stale = false;
+	src->other = src->state != SOURCE_MALFORMED;
 	src->state = SOURCE_MALFORMED;
 	ruleset_free(&src->rules);
 	if (policy_malformed(&policy) != 0)
@@ -302,6 +309,7 @@ void sources_commit(struct sources *s, struct qubesdb *db, const char *text,
 	src->fresh = s->rules_changed = true;
 	src->refresh_ms = 0; /* the first answer to the new rules counts at once */
 	if (err == 0) {
+		src->other = src->state != SOURCE_ACTIVE || !ruleset_equal(src->rules, parsed);
 		ruleset_free(&src->rules);
 		src->rules = parsed;
 		src->state = SOURCE_ACTIVE;

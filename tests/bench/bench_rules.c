@@ -234,7 +234,7 @@ static double first_packet(struct bench *b, struct engine_bench *e, size_t rules
 
 		lab_init(&e->lab, 2 * PACKETS, 3);
 		if (policy_compile(&p, b->world.rs, &b->world.env) != 0 ||
-		    engine_source_set(e->lab.e, &source, p, true) != 0)
+		    engine_source_set(e->lab.e, &source, p, ENGINE_RULES) != 0)
 			abort();
 		flow_pass(e, true); /* a page fault is not a packet's cost */
 		lab_wait(&e->lab, 600 * 1000);

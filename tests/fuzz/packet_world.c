@@ -202,11 +202,13 @@ void world_policy(unsigned int port, uint8_t family, unsigned int which, bool ac
 	struct addr a = world_addr(family, address_text[family == 6][A_OUR + port]);
 
 	if (which > 3) {
-		REQUIRE(engine_source_set(w.e, &a, NULL, true) == 0);
+		REQUIRE(engine_source_set(w.e, &a, NULL, ENGINE_RULES) == 0);
 		return;
 	}
 	REQUIRE(engine_source_set(w.e, &a, compile(family, sets[family == 6][which], accept),
-				  which & 1) == 0);
+				  which & 1 ? ENGINE_RULES
+				  : which   ? ENGINE_ADDRESSES
+					    : ENGINE_SAME) == 0);
 }
 
 /* --- frames --------------------------------------------------------------------------- */

@@ -329,7 +329,7 @@ static inline void lab_rules(struct lab *l, const char *ip, const char *last,
 {
 	struct addr a = lab_to_addr(ip);
 
-	if (engine_source_set(l->e, &a, lab_policy(last, rules), true) != 0)
+	if (engine_source_set(l->e, &a, lab_policy(last, rules), ENGINE_RULES) != 0)
 		abort();
 }
 

@@ -193,7 +193,7 @@ static inline void lab6_accept(struct lab *l, const char *ip)
 	struct policy *p;
 
 	if (ruleset_parse(&rs, 6, &pair, 1, NULL) != 0 || policy_compile(&p, rs, &env) != 0 ||
-	    engine_source_set(l->e, &a, p, true) != 0)
+	    engine_source_set(l->e, &a, p, ENGINE_RULES) != 0)
 		abort();
 	ruleset_free(&rs);
 }

@@ -384,7 +384,7 @@ static void test_rules(void)
 		struct addr a = lab_to_addr(C3);
 
 		CHECK_INT(policy_malformed(&p), 0);
-		CHECK_INT(engine_source_set(lab.e, &a, p, true), 0);
+		CHECK_INT(engine_source_set(lab.e, &a, p, ENGINE_RULES), 0);
 	}
 	s = pass(3, C3, WEB, 17, 1, 2, 0);
 	CHECK_INT(s->reason, DROP_REJECTED);
@@ -472,9 +472,13 @@ static void test_epoch(void)
 
 		CHECK_INT(engine_source_set(lab.e, &a,
 					    lab_policy("drop", RULES("action=accept proto=udp")),
-					    false), 0);
+					    ENGINE_SAME), 0);
 		CHECK(info_of(C1).epoch == epoch && hits(C1, 0) == 1);
-		CHECK_INT(engine_source_set(lab.e, &a, NULL, true), 0);
+		CHECK_INT(engine_source_set(lab.e, &a,
+					    lab_policy("drop", RULES("action=accept proto=udp")),
+					    ENGINE_ADDRESSES), 0);
+		CHECK(info_of(C1).epoch == ++epoch && hits(C1, 0) == 1);
+		CHECK_INT(engine_source_set(lab.e, &a, NULL, ENGINE_RULES), 0);
 		s = pass(1, C1, DNS, 17, 1, 4000, 0);
 		is_dropped(DROP_NO_POLICY);
 		CHECK(info_of(C1).epoch == epoch + 1 && !info_of(C1).policy);
@@ -494,7 +498,7 @@ static void test_limits(void)
 
 		snprintf(text, sizeof(text), "10.138.%u.%u", i / 250, i % 250 + 1);
 		a = lab_to_addr(text);
-		err = engine_source_set(lab.e, &a, NULL, true);
+		err = engine_source_set(lab.e, &a, NULL, ENGINE_RULES);
 	}
 	CHECK(err < 0); /* three were clients' */
 	engine_check(lab.e);

@@ -204,7 +204,7 @@ static void allow(const char *addr)
 
 	CHECK_INT(ruleset_parse(&rs, 4, pairs, 2, NULL), 0);
 	CHECK_INT(policy_compile(&p, rs, &env), 0);
-	CHECK_INT(engine_source_set(r.e, &a, p, true), 0);
+	CHECK_INT(engine_source_set(r.e, &a, p, ENGINE_RULES), 0);
 	ruleset_free(&rs);
 }
 

@@ -50,7 +50,7 @@ static void put(const char *ip, const char *const *list, bool learn, const char 
 
 	if (policy_compile(&p, rs, &env) != 0)
 		abort();
-	CHECK_INT(engine_source_set(lab.e, &addr, p, true), 0);
+	CHECK_INT(engine_source_set(lab.e, &addr, p, ENGINE_RULES), 0);
 	CHECK_INT(engine_source_options(lab.e, &addr, &options), 0);
 	CHECK_INT(engine_learn_rules(lab.e, &addr, rs, wildcards), learn ? 0 : -ENOENT);
 	ruleset_free(&rs);

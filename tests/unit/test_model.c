@@ -325,7 +325,8 @@ static bool do_policy(struct run *r, const struct step *s)
 		if (engine_source_options(r->e, &a, &options) == 0)
 			r->m->source[s->a].options = options;
 	} else {
-		if (engine_source_set(r->e, &a, wire_compile(p, a.family), !same) != 0)
+		if (engine_source_set(r->e, &a, wire_compile(p, a.family),
+				      same ? ENGINE_SAME : ENGINE_RULES) != 0)
 			abort();
 		model_source_set(r->m, s->a, &a, p, !same);
 	}

@@ -7,6 +7,7 @@
 
 #include "firewall/log.h"
 #include "tests/unit/check.h"
+#include "tests/unit/lab.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #define A "10.137.0.5"
 #define B "10.137.0.50" /* A is a prefix of it: R10, qubesdb.md section 5 item 7 */
 
+static struct lab lab;
 static struct engine *e;
 static struct sources *s;
 static struct policy_env env;
@@ -191,6 +193,71 @@ static void test_epochs(void)
 	commit(NULL, A, "drop", "action=drop");
 	CHECK_INT(verdict(A, &e4), RULE_REJECT);
 	CHECK(e4 != e3);
+	teardown();
+}
+
+/* One more packet of A to each of these; then its first rule has @rule hits, its policy
+ * @last. */
+static bool hits_after(const char *to, const char *to2, uint64_t rule, uint64_t last)
+{
+	static uint16_t port = 1000;
+	struct addr a = ip(A);
+
+	for (const char *dst = to; dst != NULL; dst = dst == to ? to2 : NULL)
+		lab_send(&lab, (struct pk){.port = 1, .src = C1, .dst = dst, .proto = 17,
+					   .sp = ++port, .dp = 9});
+	return engine_source_hits(e, &a, 0) == rule &&
+	       engine_source_hits(e, &a, RULE_INDEX_POLICY) == last;
+}
+
+static void test_hits(void)
+{
+	struct addr answer = ip("192.0.2.9"), a = ip(A);
+	uint32_t e1, e2;
+
+	test_case("hits_stay_while_the_rules_do");
+	setup();
+	engine_free(&e);
+	lab_init(&lab, 0, 1);
+	sources_free(&s);
+	e = lab.e;
+	CHECK_INT(sources_new(&s, e, &env, &settings), 0);
+	sources_attach(s, &a);
+	env.lookup = lookup;
+	env.lookup_arg = &answer;
+	commit(NULL, A, "drop", "action=accept dsthost=example.com");
+	CHECK(hits_after("192.0.2.9", "192.0.2.1", 1, 1));
+	answer = ip("192.0.2.10");
+	sources_name_changed(s, 4, "example.com");
+	(void)verdict(A, &e1);
+	sources_refresh(s);
+	(void)verdict(A, &e2);
+	CHECK(e2 != e1); /* judged again all the same */
+	CHECK(hits_after("192.0.2.10", "192.0.2.9", 2, 2));
+	answer = ip("192.0.2.11");
+	sources_recompile(s);
+	CHECK(hits_after("192.0.2.11", "192.0.2.9", 3, 3));
+	answer = ip("192.0.2.12");
+	commit(NULL, A, "drop", "dsthost=example.com action=accept");
+	CHECK(hits_after("192.0.2.12", "192.0.2.9", 4, 4)); /* the same rule still */
+
+	test_case("hits_start_again_with_other_rules");
+	commit(NULL, A, "drop", "action=accept dsthost=example.org");
+	CHECK(hits_after(NULL, NULL, 0, 0)); /* though of the same addresses */
+	CHECK(hits_after("192.0.2.12", "192.0.2.9", 1, 1));
+	commit(NULL, A, "accept", "action=accept dsthost=example.org");
+	CHECK(hits_after("192.0.2.12", "192.0.2.9", 1, 1));
+	commit(NULL, A, "accept", "action=bogus");
+	CHECK(hits_after("192.0.2.12", NULL, 0, 0));
+	CHECK_INT(engine_source_hits(e, &a, RULE_INDEX_MALFORMED), 1);
+	commit(NULL, A, "accept", "action=bogus2"); /* blocked before and after */
+	CHECK_INT(engine_source_hits(e, &a, RULE_INDEX_MALFORMED), 1);
+	commit(NULL, A, "accept", "action=accept dsthost=example.org");
+	CHECK_INT(engine_source_hits(e, &a, RULE_INDEX_MALFORMED), 0);
+	CHECK(hits_after("192.0.2.12", "192.0.2.9", 1, 1));
+	sources_gone(s, A);
+	commit(NULL, A, "accept", "action=accept dsthost=example.org");
+	CHECK(hits_after(NULL, NULL, 0, 0));
 	teardown();
 }
 
@@ -420,6 +487,7 @@ int main(void)
 	test_life();
 	test_isolation();
 	test_epochs();
+	test_hits();
 	test_names();
 	test_pace();
 	test_bounds();

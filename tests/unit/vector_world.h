@@ -203,7 +203,7 @@ static int world_rules(struct world *w, const struct addr *addr, const char *las
 		if (!p)
 			return -1;
 	}
-	if (engine_source_set(w->e, addr, p, bump) != 0)
+	if (engine_source_set(w->e, addr, p, bump ? ENGINE_RULES : ENGINE_SAME) != 0)
 		return world_fail(w, "rules refused");
 	return 0;
 }
