@@ -7,15 +7,12 @@
 #ifndef FIREWALL_DNS_MESSAGE_H
 #define FIREWALL_DNS_MESSAGE_H
 
+#include "firewall/dns_wire.h"
 #include "rules/addr.h"
 
-#define DNS_NAME_MAX 254    /* text of a name, with NUL */
-#define DNS_MESSAGE_MAX 4096 /* longer ones are not read */
-#define DNS_ADDRS_MAX 64    /* of one answer */
-
-#define DNS_TYPE_A 1
-#define DNS_TYPE_CNAME 5
-#define DNS_TYPE_AAAA 28
+#define DNS_NAME_MAX	(DNS_NAME_TEXT_MAX + 1) /* with NUL */
+#define DNS_MESSAGE_MAX 4096			/* longer ones are not read */
+#define DNS_ADDRS_MAX	64			/* of one answer */
 
 /** A question for addresses: its name in lower case, without the last dot. */
 struct dns_question {
@@ -44,7 +41,7 @@ bool dns_response_question(const uint8_t *msg, size_t len, struct dns_question *
 /**
  * dns_answer_parse() - read the response to a question
  *
- * CNAMEs are followed, from the name that was asked and at most eight of them;
+ * CNAMEs are followed, from the name that was asked and at most DNS_CHAIN_MAX of them;
  * records that do not belong to that chain are passed over.
  *
  * Return: false when it answers something else, is truncated, an error, or

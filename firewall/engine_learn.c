@@ -6,12 +6,11 @@
  * families: what is asked over a client's IPv4 address is learned by the source of
  * the address that the answer is for.
  */
+#include "firewall/dns_message.h"
 #include "firewall/engine_impl.h"
 
 #include <errno.h>
 #include <stdlib.h>
-
-#define MESSAGE_MAX 4096 /* longer ones are not read */
 
 /* Only who is configured as a server is believed. */
 static bool is_server(const struct engine *e, const struct flow *flow)
@@ -30,7 +29,7 @@ static size_t read_message(const struct engine *e, const struct work *w, uint8_t
 {
 	size_t at = (size_t)w->p.l4 + UDP_LEN, len = w->p.l4_len - (size_t)UDP_LEN;
 
-	if (len == 0 || len > MESSAGE_MAX)
+	if (len == 0 || len > DNS_MESSAGE_MAX)
 		return 0;
 	if (w->datagram != FRAG_NONE)
 		return frag_read(&e->frags, &e->frags.datagrams[w->datagram], UDP_LEN, msg, len);
@@ -41,7 +40,7 @@ void engine_see_dns(struct engine *e, const struct work *w, const struct flow *f
 {
 	const struct iface *client = &e->ifaces[flow->iface];
 	uint32_t index = (uint32_t)(flow - e->table.flows);
-	uint8_t msg[MESSAGE_MAX];
+	uint8_t msg[DNS_MESSAGE_MAX];
 	size_t len;
 
 	if (!is_server(e, flow) || (len = read_message(e, w, msg)) == 0)

@@ -5,15 +5,10 @@
 #ifndef FIREWALL_NAME_ANSWER_H
 #define FIREWALL_NAME_ANSWER_H
 
+#include "firewall/dns_wire.h"
 #include "rules/addr.h"
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#define DNS_NAME_TEXT_MAX 253 /* RFC 1035 2.3.4, as text without the last dot */
-#define NAME_SET_MAX	  64  /* of one answer; what is beyond is left out */
-#define DNS_CHAIN_MAX	  16  /* CNAMEs from the name to its addresses */
+#define NAME_SET_MAX 64 /* of one answer; what is beyond is left out */
 
 /** How a question ended. */
 enum dns_outcome {
@@ -33,12 +28,7 @@ struct name_answer {
 	struct addr addrs[NAME_SET_MAX];
 };
 
-/**
- * dns_name_is_possible() - whether DNS can hold the name
- *
- * One dot may end it. Empty labels, labels over 63 and names over 253 characters
- * cannot be.
- */
+/** dns_name_is_possible() - whether DNS can hold the name (dns_name_of_text()) */
 bool dns_name_is_possible(const char *name);
 
 /**

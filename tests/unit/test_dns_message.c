@@ -2,82 +2,27 @@
 /* DNS messages, byte by byte: what is learned from them, and what must not be. */
 #include "firewall/dns_message.h"
 #include "tests/unit/check.h"
+#include "tests/unit/dns_build.h"
 
 #include <arpa/inet.h>
-#include <stdlib.h>
-
-static uint8_t msg[8192];
-static size_t len;
-
-static void put8(unsigned int v)
-{
-	msg[len++] = (uint8_t)v;
-}
-
-static void put16(unsigned int v)
-{
-	put8(v >> 8);
-	put8(v & 255);
-}
-
-static void put32(uint32_t v)
-{
-	put16(v >> 16);
-	put16(v & 0xffff);
-}
-
-/* "www.example.com" in labels; "@12" is a pointer to offset 12. */
-static void put_name(const char *name)
-{
-	if (name[0] == '@') {
-		put16(0xc000 | (unsigned int)strtoul(name + 1, NULL, 10));
-		return;
-	}
-	while (*name) {
-		size_t n = strcspn(name, ".");
-
-		put8((unsigned int)n);
-		memcpy(msg + len, name, n);
-		len += n;
-		name += n + (name[n] == '.');
-	}
-	put8(0);
-}
 
 static void begin(unsigned int id, unsigned int flags, unsigned int questions,
 		  unsigned int answers)
 {
-	len = 0;
-	put16(id);
-	put16(flags);
-	put16(questions);
-	put16(answers);
-	put32(0);
-}
-
-static void question(const char *name, unsigned int type)
-{
-	put_name(name);
-	put16(type);
-	put16(1);
+	put_head(id, flags, questions, answers, 0);
 }
 
 static void record(const char *name, unsigned int type, uint32_t ttl, const char *data)
 {
-	size_t at;
+	bool six = type == DNS_TYPE_AAAA;
 
-	put_name(name);
-	put16(type);
-	put16(1);
-	put32(ttl);
-	at = len;
-	put16(0);
-	if (type == DNS_TYPE_CNAME)
-		put_name(data);
-	else if (inet_pton(type == DNS_TYPE_A ? AF_INET : AF_INET6, data, msg + len) == 1)
-		len += type == DNS_TYPE_A ? 4 : 16;
-	msg[at] = (uint8_t)((len - at - 2) >> 8);
-	msg[at + 1] = (uint8_t)(len - at - 2);
+	if (type == DNS_TYPE_CNAME) {
+		put_cname(name, ttl, data);
+		return;
+	}
+	put_record(name, type, ttl, six ? 16 : 4);
+	if (inet_pton(six ? AF_INET6 : AF_INET, data, msg + len) == 1)
+		len += six ? 16 : 4;
 }
 
 static struct dns_question q;
@@ -94,35 +39,35 @@ static void test_query(void)
 {
 	test_case("dns_query_for_addresses");
 	begin(0x1234, 0x0100, 1, 0);
-	question("WWW.Example.COM", DNS_TYPE_A);
+	put_question("WWW.Example.COM", DNS_TYPE_A);
 	CHECK(dns_query_parse(msg, len, &q));
 	CHECK_STR(q.name, "www.example.com");
 	CHECK(q.id == 0x1234 && q.type == DNS_TYPE_A);
 	for (size_t n = 0; n < len; n++)
 		CHECK(!dns_query_parse(msg, n, &q)); /* P1: truncated anywhere */
 	begin(1, 0x0100, 1, 0);
-	question("a.b", DNS_TYPE_AAAA);
+	put_question("a.b", DNS_TYPE_AAAA);
 	CHECK(dns_query_parse(msg, len, &q) && q.type == DNS_TYPE_AAAA);
 
 	test_case("dns_query_of_other_kinds");
 	begin(1, 0x8100, 1, 0);
-	question("a.b", DNS_TYPE_A);
+	put_question("a.b", DNS_TYPE_A);
 	CHECK(!dns_query_parse(msg, len, &q)); /* a response */
 	begin(1, 0x2900, 1, 0);
-	question("a.b", DNS_TYPE_A);
+	put_question("a.b", DNS_TYPE_A);
 	CHECK(!dns_query_parse(msg, len, &q)); /* an update */
 	begin(1, 0x0100, 1, 0);
-	question("a.b", 15);
+	put_question("a.b", 15);
 	CHECK(!dns_query_parse(msg, len, &q));
 	begin(1, 0x0100, 2, 0);
-	question("a.b", DNS_TYPE_A);
-	question("c.d", DNS_TYPE_A);
+	put_question("a.b", DNS_TYPE_A);
+	put_question("c.d", DNS_TYPE_A);
 	CHECK(!dns_query_parse(msg, len, &q));
 	begin(1, 0x0100, 1, 0);
-	question("a b", DNS_TYPE_A);
+	put_question("a b", DNS_TYPE_A);
 	CHECK(!dns_query_parse(msg, len, &q)); /* no dsthost has a space */
 	begin(1, 0x0100, 1, 0);
-	question("@12", DNS_TYPE_A);
+	put_question("@12", DNS_TYPE_A);
 	CHECK(!dns_query_parse(msg, len, &q)); /* points to itself */
 	begin(1, 0x0100, 1, 0);
 	for (int i = 0; i < 5; i++) {
@@ -144,7 +89,7 @@ static void ask(const char *name, uint16_t type)
 static void reply(unsigned int answers)
 {
 	begin(7, 0x8180, 1, answers);
-	question(q.name, q.type);
+	put_question(q.name, q.type);
 }
 
 static void test_answer(void)

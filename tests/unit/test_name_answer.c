@@ -6,77 +6,12 @@
 #include "firewall/name_answer.h"
 
 #include "tests/unit/check.h"
-
-#include <stdlib.h>
-
-enum { A = 1, NS = 2, CNAME = 5, SOA = 6, TXT = 16, AAAA = 28 };
-
-static uint8_t msg[70000];
-static size_t len;
-
-static void put8(unsigned int v)
-{
-	msg[len++] = (uint8_t)v;
-}
-
-static void put16(unsigned int v)
-{
-	put8(v >> 8);
-	put8(v & 0xff);
-}
-
-static void put32(uint32_t v)
-{
-	put16(v >> 16);
-	put16(v & 0xffff);
-}
-
-static void put_name(const char *name)
-{
-	while (*name != '\0') {
-		size_t n = strcspn(name, ".");
-
-		put8((unsigned int)n);
-		memcpy(msg + len, name, n);
-		len += n;
-		name += n + (name[n] == '.');
-	}
-	put8(0);
-}
+#include "tests/unit/dns_build.h"
 
 static void begin(unsigned int flags, unsigned int answers, unsigned int authorities)
 {
-	len = 0;
-	put16(0x1234);
-	put16(flags);
-	put16(1);
-	put16(answers);
-	put16(authorities);
-	put16(0);
-	put_name("a.test");
-	put16(A);
-	put16(1);
-}
-
-static void head(const char *owner, unsigned int type, uint32_t ttl, unsigned int size)
-{
-	put_name(owner);
-	put16(type);
-	put16(1);
-	put32(ttl);
-	put16(size);
-}
-
-static void put_a(const char *owner, uint32_t ttl, uint32_t addr)
-{
-	head(owner, A, ttl, 4);
-	put32(addr);
-}
-
-static void put_cname(const char *owner, uint32_t ttl, const char *target)
-{
-	head(owner, CNAME, ttl, (unsigned int)strlen(target) + 2);
-	put_name(target);
+	put_head(0x1234, flags, 1, answers, authorities);
+	put_question("a.test", DNS_TYPE_A);
 }
 
 /* The message in memory of exactly its size: ASan sees every byte too far. */
@@ -153,8 +88,8 @@ static void test_good(void)
 
 	test_case("AAAA");
 	begin(0x8180, 1, 0);
-	msg[len - 3] = AAAA;
-	head("a.test", AAAA, 60, 16);
+	msg[len - 3] = DNS_TYPE_AAAA;
+	put_record("a.test", DNS_TYPE_AAAA, 60, 16);
 	for (unsigned int i = 0; i < 16; i++)
 		put8(i);
 	a = parse_as("a.test", 6);
@@ -166,7 +101,7 @@ static void test_good(void)
 	test_case("compressed_names");
 	begin(0x8180, 1, 0);
 	put16(0xc00c);
-	put16(A);
+	put16(DNS_TYPE_A);
 	put16(1);
 	put32(60);
 	put16(4);
@@ -184,7 +119,7 @@ static void test_good(void)
 
 static void put_soa(uint32_t ttl, uint32_t minimum)
 {
-	head("test", SOA, ttl, 22);
+	put_record("test", DNS_TYPE_SOA, ttl, 22);
 	put8(0);
 	put8(0);
 	for (int i = 0; i < 4; i++)
@@ -232,7 +167,7 @@ static void test_empty(void)
 
 	test_case("RFC2308_2_2_referral_is_no_answer");
 	begin(0x8180, 0, 1);
-	head("test", NS, 600, 4);
+	put_record("test", DNS_TYPE_NS, 600, 4);
 	put_name("ns");
 	CHECK_INT(parse().outcome, DNS_SERVER_FAILURE);
 }
@@ -297,7 +232,7 @@ static void test_chains(void)
 
 	test_case("hp_dns_cname_data_too_long_or_short");
 	begin(0x8180, 1, 0);
-	head("a.test", CNAME, 60, 9);
+	put_record("a.test", DNS_TYPE_CNAME, 60, 9);
 	put_name("b.test");
 	put8(0);
 	expect_bad();
@@ -340,7 +275,7 @@ static void test_size(void)
 
 	test_case("hp_dns_address_of_another_size");
 	begin(0x8180, 1, 0);
-	head("a.test", A, 60, 5);
+	put_record("a.test", DNS_TYPE_A, 60, 5);
 	put32(0x0a000000);
 	put8(1);
 	expect_bad();
@@ -351,7 +286,7 @@ static void with_name(const uint8_t *name, size_t n)
 	begin(0x8180, 1, 0);
 	memcpy(msg + len, name, n);
 	len += n;
-	put16(A);
+	put16(DNS_TYPE_A);
 	put16(1);
 	put32(60);
 	put16(4);
@@ -389,7 +324,7 @@ static void test_names(void)
 		len += 60;
 	}
 	put8(0);
-	put16(A);
+	put16(DNS_TYPE_A);
 	put16(1);
 	put32(60);
 	put16(4);
