@@ -9,8 +9,9 @@
  *
  *	query passes	its name (or, for a wildcard, a name it is under) is one of the
  *			source's: remember flow, ID, type and question
- *	answer passes	same flow, ID, type and question: its addresses are the name's
- *			for this source, for its TTL within a floor and a ceiling
+ *	answer passes	same flow, ID, type and question: its addresses are those of
+ *			each such name for this source, for its TTL within a floor and a
+ *			ceiling
  *	first packet	rules with that name match these addresses too
  *
  * What a client can make of this: it chooses questions and, if it is in league with
@@ -19,25 +20,27 @@
  * through the flow, from the uplink, and other sources never see it.
  *
  * Names are kept as keyed hashes (64 bits, secret), so all sizes are fixed: a source
- * has at most LEARN_SOURCE_ADDRS addresses, its oldest goes first; and LEARN_QUERIES
- * open questions, in the place that their ID gives them.
+ * has at most LEARN_SOURCE_ADDRS addresses and LEARN_QUERIES open questions, of both
+ * its oldest goes first.
  */
 #include "firewall/learn.h"
 #include "firewall/dns_message.h"
+#include "firewall/name_table.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ADDR_NONE UINT16_MAX
+#define ADDR_NONE  UINT16_MAX
+#define LABELS_MAX (DNS_NAME_MAX / 2) /* of one name */
 
 static_assert(LEARN_ADDRS < ADDR_NONE, "16-bit indexes");
 
 struct query {
 	uint64_t question; /* hash of what was asked */
-	uint64_t name;	   /* of the rule that it is for; 0: no query here */
-	uint64_t until;
+	uint64_t until;	   /* passed: no query here */
+	uint64_t order;	   /* of asking; 0: no query here */
 	uint32_t flow;
 	uint16_t id, type;
 };
@@ -62,6 +65,7 @@ struct learner {
 struct learn {
 	struct siphash_key key;
 	uint16_t free, fresh;
+	uint64_t asked;
 	struct learner sources[LEARN_SOURCES];
 	struct learned addrs[LEARN_ADDRS];
 };
@@ -105,14 +109,15 @@ static uint64_t hash_text(const struct learn *l, const char *text, size_t len)
 	return hash ? hash : 1;
 }
 
+/* A name as somebody wrote it: a last dot means nothing. */
+static uint64_t hash_name(const struct learn *l, const char *name, size_t len)
+{
+	return hash_text(l, name, len > 0 && name[len - 1] == '.' ? len - 1 : len);
+}
+
 uint64_t learn_name(void *arg, const char *name)
 {
-	size_t len = strlen(name);
-
-	/* a rule may end its name with a dot */
-	if (len > 0 && name[len - 1] == '.')
-		len--;
-	return hash_text(arg, name, len);
+	return hash_name(arg, name, strlen(name));
 }
 
 static bool has_rule(const struct learner *s, uint64_t name)
@@ -131,22 +136,26 @@ static bool has_wildcard(const struct learner *s, uint64_t name)
 	return false;
 }
 
-/* The name of a rule that a question is about, or 0. */
-static uint64_t name_of_interest(const struct learn *l, const struct learner *s,
-				 const char *question)
+/*
+ * The names of rules that a question is about: its own, and the wildcards that it is
+ * under, the nearest first. Return: how many.
+ */
+static size_t names_of_interest(const struct learn *l, const struct learner *s,
+				const char *question, uint64_t names[LABELS_MAX])
 {
 	uint64_t name = hash_text(l, question, strlen(question));
 	const char *dot = question;
+	size_t n = 0;
 
 	if (has_rule(s, name))
-		return name;
-	while (s->wildcard_count > 0 && (dot = strchr(dot, '.')) != NULL) {
+		names[n++] = name;
+	while (s->wildcard_count > 0 && n < LABELS_MAX && (dot = strchr(dot, '.')) != NULL) {
 		dot++;
 		name = hash_text(l, dot, strlen(dot));
 		if (has_wildcard(s, name) && has_rule(s, name))
-			return name;
+			names[n++] = name;
 	}
-	return 0;
+	return n;
 }
 
 /* --- addresses --------------------------------------------------------------------- */
@@ -168,15 +177,20 @@ static void addr_free(struct learn *l, struct learner *s, uint16_t prev)
 	l->free = index;
 }
 
-/* What has run out, or belongs to a name that is no rule's any more. */
-static void addrs_prune(struct learn *l, struct learner *s, uint64_t now_ms)
+/* Whether an address is over. @rules: they have changed, its name may be no rule's. */
+static bool is_over(const struct learner *s, const struct learned *a, uint64_t now_ms, bool rules)
+{
+	return a->until <= now_ms || (rules && !has_rule(s, a->name));
+}
+
+static void addrs_prune(struct learn *l, struct learner *s, uint64_t now_ms, bool rules)
 {
 	uint16_t prev = ADDR_NONE, i = s->head;
 
 	while (i != ADDR_NONE) {
 		uint16_t next = l->addrs[i].next;
 
-		if (l->addrs[i].until <= now_ms || !has_rule(s, l->addrs[i].name))
+		if (is_over(s, &l->addrs[i], now_ms, rules))
 			addr_free(l, s, prev);
 		else
 			prev = i;
@@ -238,7 +252,7 @@ void learn_rules(struct learn *l, uint16_t source, uint8_t family, struct named_
 	s->rules = rules;
 	s->rule_count = count;
 	s->family = family;
-	addrs_prune(l, s, 0);
+	addrs_prune(l, s, 0, true);
 }
 
 int learn_wildcards(struct learn *l, uint16_t source, const char *names)
@@ -261,7 +275,7 @@ int learn_wildcards(struct learn *l, uint16_t source, const char *names)
 	for (const char *p = names; *p; p += len + (p[len] == ' ')) {
 		len = strcspn(p, " ");
 		if (len > 0)
-			s->wildcards[s->wildcard_count++] = hash_text(l, p, len);
+			s->wildcards[s->wildcard_count++] = hash_name(l, p, len);
 	}
 	return 0;
 }
@@ -280,23 +294,37 @@ void learn_forget(struct learn *l, uint16_t source)
 
 /* --- packets ----------------------------------------------------------------------- */
 
+/* Where a new question goes: in the place of the same one, a free one or the oldest. */
+static struct query *query_place(struct learner *s, uint32_t flow, uint16_t id)
+{
+	struct query *oldest = &s->queries[0];
+
+	for (size_t i = 0; i < LEARN_QUERIES; i++) {
+		struct query *q = &s->queries[i];
+
+		if (q->flow == flow && q->id == id)
+			return q;
+		if (q->order < oldest->order)
+			oldest = q;
+	}
+	return oldest;
+}
+
 void learn_query(struct learn *l, uint16_t source, uint32_t flow, const uint8_t *msg, size_t len,
 		 uint64_t now_ms)
 {
 	struct learner *s = &l->sources[source];
+	uint64_t names[LABELS_MAX];
 	struct dns_question q;
-	uint64_t name;
 
 	if (s->rule_count == 0 || !dns_query_parse(msg, len, &q) ||
-	    q.type != (s->family == 6 ? DNS_TYPE_AAAA : DNS_TYPE_A))
+	    q.type != (s->family == 6 ? DNS_TYPE_AAAA : DNS_TYPE_A) ||
+	    names_of_interest(l, s, q.name, names) == 0)
 		return;
-	name = name_of_interest(l, s, q.name);
-	if (name == 0)
-		return;
-	s->queries[q.id % LEARN_QUERIES] = (struct query){
+	*query_place(s, flow, q.id) = (struct query){
 		.question = hash_text(l, q.name, strlen(q.name)),
-		.name = name,
 		.until = now_ms + LEARN_QUERY_MS,
+		.order = ++l->asked,
 		.flow = flow,
 		.id = q.id,
 		.type = q.type,
@@ -310,30 +338,49 @@ static uint64_t clamp_ttl_ms(uint32_t ttl)
 	return (ttl > LEARN_TTL_MAX_S ? LEARN_TTL_MAX_S : ttl) * 1000ull;
 }
 
+/* The question that waits for this answer, or NULL. */
+static struct query *query_of(const struct learn *l, struct learner *s, uint32_t flow,
+			      const struct dns_question *a, uint64_t now_ms)
+{
+	uint64_t question = hash_text(l, a->name, strlen(a->name));
+
+	for (size_t i = 0; i < LEARN_QUERIES; i++) {
+		struct query *q = &s->queries[i];
+
+		if (q->flow == flow && q->id == a->id && q->type == a->type &&
+		    q->until > now_ms && q->question == question)
+			return q;
+	}
+	return NULL;
+}
+
 void learn_answer(struct learn *l, uint16_t source, uint32_t flow, const uint8_t *msg, size_t len,
 		  uint64_t now_ms)
 {
 	struct learner *s = &l->sources[source];
+	uint64_t names[LABELS_MAX];
 	struct dns_question q;
 	struct dns_answer a;
 	struct query *asked;
+	size_t n;
 
-	if (!dns_response_question(msg, len, &q))
-		return;
-	asked = &s->queries[q.id % LEARN_QUERIES];
-	if (asked->name == 0 || asked->flow != flow || asked->id != q.id ||
-	    asked->type != q.type || asked->until <= now_ms ||
-	    asked->question != hash_text(l, q.name, strlen(q.name)) ||
+	if (s->rule_count == 0 || !dns_response_question(msg, len, &q) ||
+	    (asked = query_of(l, s, flow, &q, now_ms)) == NULL ||
 	    !dns_answer_parse(msg, len, &q, &a))
 		return;
-	addrs_prune(l, s, now_ms);
-	for (size_t i = 0; i < a.count; i++) {
-		struct ipkey addr = { { 0, 0 } };
+	asked->until = asked->order = 0; /* one answer to a question */
+	addrs_prune(l, s, now_ms, false);
+	/* the nearest name comes last: its addresses are the last to give way */
+	for (n = names_of_interest(l, s, q.name, names); n > 0; n--) {
+		for (size_t i = 0; i < a.count; i++) {
+			struct ipkey addr = { { 0, 0 } };
 
-		memcpy(addr.w, a.addr[i].bytes, addr_len(&a.addr[i]));
-		addr_add(l, s, asked->name, &addr, now_ms + clamp_ttl_ms(a.ttl));
+			if (name_addr_is_useless(&a.addr[i]))
+				continue;
+			memcpy(addr.w, a.addr[i].bytes, addr_len(&a.addr[i]));
+			addr_add(l, s, names[n - 1], &addr, now_ms + clamp_ttl_ms(a.ttl));
+		}
 	}
-	asked->name = 0; /* one answer to a question */
 }
 
 bool learn_match(const struct learn *l, uint16_t source, const struct rule_packet *pkt,

@@ -13,7 +13,7 @@
 #define LEARN_SOURCES 512	/* as many as the engine has */
 #define LEARN_ADDRS 4096	/* of all sources */
 #define LEARN_SOURCE_ADDRS 256	/* of one */
-#define LEARN_QUERIES 8		/* of one source that wait for their answer */
+#define LEARN_QUERIES 16	/* of one source that wait for their answer */
 #define LEARN_QUERY_MS 10000
 #define LEARN_TTL_MIN_S 600	/* a floor: flows outlive the TTLs of CDNs */
 #define LEARN_TTL_MAX_S 86400
@@ -37,7 +37,7 @@ void learn_rules(struct learn *l, uint16_t source, uint8_t family, struct named_
 
 /**
  * learn_wildcards() - of these names, subdomains count too
- * @names:	separated by spaces; NULL: none
+ * @names:	separated by spaces, a last dot of each is nothing; NULL: none
  *
  * Return: 0 or -ENOMEM (then there are none).
  */

@@ -240,6 +240,23 @@ static void test_forgery(void)
 		CHECK(!reaches(2, CDN, 443));
 	}
 
+	test_case("learn_from_questions_side_by_side");
+	{
+		uint16_t first = ask(1, "cdn.test");
+
+		for (int i = 1; i < LEARN_QUERIES; i++) {
+			next_id = (uint16_t)(next_id + 63); /* alike in their last bits */
+			ask(1, "www.example.com");
+		}
+		answer(1, first, "cdn.test", NULL, "203.0.113.42", 30);
+		CHECK(reaches(1, "203.0.113.42", 9));
+		first = ask(1, "cdn.test");
+		for (int i = 0; i < LEARN_QUERIES; i++)
+			ask(1, "www.example.com");
+		answer(1, first, "cdn.test", NULL, "203.0.113.43", 30);
+		CHECK(!reaches(1, "203.0.113.43", 9)); /* one too many: the oldest went */
+	}
+
 	test_case("learn_not_too_late");
 	{
 		uint16_t id = ask(1, "www.example.com");
@@ -316,6 +333,46 @@ static void test_wildcards(void)
 	CHECK(!reaches(1, "203.0.113.62", 443));
 }
 
+static void test_wildcards_too(void)
+{
+	static const char *const list[] = {
+		"action=accept specialtarget=dns",
+		"action=accept dsthost=www.example.com proto=tcp dstports=443-443",
+		"action=accept dsthost=example.com proto=tcp dstports=80-80",
+		"action=accept dsthost=com. proto=tcp dstports=25-25",
+		"action=accept dsthost=plain.test proto=tcp dstports=25-25",
+		NULL,
+	};
+
+	test_case("learn_for_the_name_and_its_wildcards");
+	start();
+	put(C1, list, true, "example.com com. plain.test");
+	told(1, "www.example.com", CDN, 30);
+	CHECK(reaches(1, CDN, 443) && reaches(1, CDN, 80) && reaches(1, CDN, 25));
+	told(1, "ftp.example.com", "203.0.113.8", 30);
+	CHECK(!reaches(1, "203.0.113.8", 443) && reaches(1, "203.0.113.8", 80) &&
+	      reaches(1, "203.0.113.8", 25));
+	told(1, "example.com", "203.0.113.9", 30); /* the name itself is its rule's */
+	CHECK(!reaches(1, "203.0.113.9", 443) && reaches(1, "203.0.113.9", 80) &&
+	      reaches(1, "203.0.113.9", 25));
+
+	test_case("learn_for_the_rules_at_the_time_of_the_answer");
+	{
+		uint16_t id = ask(1, "www.example.com");
+
+		put(C1, list, true, "com");
+		answer(1, id, "www.example.com", NULL, "203.0.113.10", 30);
+	}
+	CHECK(reaches(1, "203.0.113.10", 443) && !reaches(1, "203.0.113.10", 80) &&
+	      reaches(1, "203.0.113.10", 25));
+
+	test_case("learn_no_address_that_no_name_should_have");
+	told(1, "plain.test", "169.254.169.254", 30);
+	CHECK(!reaches(1, "169.254.169.254", 25));
+	told(1, "plain.test", "172.16.0.1", 30); /* private ones count, as for names */
+	CHECK(reaches(1, "172.16.0.1", 25));
+}
+
 static unsigned int listed;
 
 static void count(void *arg, const struct addr *addr, uint64_t left_ms)
@@ -351,6 +408,7 @@ int main(void)
 	test_forgery();
 	test_life();
 	test_wildcards();
+	test_wildcards_too();
 	test_bounds();
 	return test_end();
 }
