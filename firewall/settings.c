@@ -1,11 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "firewall/settings.h"
 
+#include "firewall/dns_wire.h"
 #include "firewall/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define VM_CONFIG    "/vm-config/"
+#define PREFIX	     VM_CONFIG "ringfence"
+#define KEY_EIM	     PREFIX "-eim"
+#define KEY_LEARN    PREFIX "-dns-learn"
+#define KEY_QUIET    PREFIX "-quiet"
+#define KEY_FLOWS    PREFIX "-flows"
+#define KEY_LEVEL    PREFIX "-log-level"
+#define KEY_WILDCARD PREFIX "-wildcard-" /* and an address */
 
 static struct addr read_addr(const struct qubesdb *db, const char *path, uint8_t family)
 {
@@ -83,7 +93,7 @@ static void read_set(struct settings_set *set, const struct qubesdb *db, const c
 /* "ADDRESS=N" words. */
 static void read_quotas(struct settings *s, const struct qubesdb *db, uint64_t now_ms)
 {
-	static const char path[] = "/vm-config/ringfence-flows";
+	static const char path[] = KEY_FLOWS;
 	const char *p = qubesdb_read(db, path, NULL);
 
 	while (p != NULL && *p != '\0') {
@@ -107,7 +117,7 @@ static void read_quotas(struct settings *s, const struct qubesdb *db, uint64_t n
 
 static void read_log_level(struct settings *s, const struct qubesdb *db, uint64_t now_ms)
 {
-	static const char path[] = "/vm-config/ringfence-log-level";
+	static const char path[] = KEY_LEVEL;
 	const char *value = qubesdb_read(db, path, NULL);
 	int level = value != NULL ? log_level_parse(value) : 0;
 
@@ -115,6 +125,60 @@ static void read_log_level(struct settings *s, const struct qubesdb *db, uint64_
 		complain(now_ms, path, value, strlen(value), "no level");
 	else
 		s->log_level = level;
+}
+
+/* Whether it is spelled as a dsthost that DNS can hold. */
+static bool is_name(const char *word, size_t len)
+{
+	char text[DNS_NAME_TEXT_MAX + 2], same[DNS_NAME_TEXT_MAX + 1];
+	struct dns_name name;
+
+	if (len >= sizeof(text))
+		return false;
+	memcpy(text, word, len);
+	text[len] = '\0';
+	if (!dns_name_of_text(&name, text) || !dns_name_to_text(same, &name))
+		return false;
+	len -= text[len - 1] == '.';
+	return strlen(same) == len && memcmp(same, text, len) == 0;
+}
+
+/* What settings_wildcards() will give, or never look at. */
+static void check_wildcards(const char *path, const char *value, uint64_t now_ms)
+{
+	const char *ip = path + strlen(KEY_WILDCARD);
+	char text[ADDR_STRLEN], what[ADDR_STRLEN + 16];
+	struct addr a;
+
+	if (addr_parse(ip, strlen(ip), &a) != 0) {
+		complain(now_ms, path, ip, strlen(ip), "not an address");
+	} else if (strcmp(addr_format(&a, text), ip) != 0) {
+		snprintf(what, sizeof(what), "not written as %s", text);
+		complain(now_ms, path, ip, strlen(ip), what);
+	}
+	for (const char *p = value; *p != '\0'; p += strspn(p, " ")) {
+		size_t len = strcspn(p, " ");
+
+		if (len > 0 && !is_name(p, len))
+			complain(now_ms, path, p, len, "not a name");
+		p += len;
+	}
+}
+
+static void check_key(void *arg, const char *path, const char *value, size_t len)
+{
+	static const char *const known[] = {KEY_EIM, KEY_LEARN, KEY_QUIET, KEY_FLOWS, KEY_LEVEL};
+	const uint64_t *now_ms = arg;
+
+	if (strncmp(path, PREFIX, strlen(PREFIX)) != 0)
+		return;
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcmp(path, known[i]) == 0)
+			return;
+	if (strncmp(path, KEY_WILDCARD, strlen(KEY_WILDCARD)) == 0)
+		check_wildcards(path, value, *now_ms);
+	else
+		complain(*now_ms, path, value, len, "no such key");
 }
 
 void settings_read(struct settings *s, const struct qubesdb *db, uint64_t now_ms)
@@ -126,11 +190,12 @@ void settings_read(struct settings *s, const struct qubesdb *db, uint64_t now_ms
 				       ENGINE_CONNECTED_MAX, now_ms);
 	s->connected_count = read_list(db, "/connected-ips6", 6, s->connected,
 				       s->connected_count, ENGINE_CONNECTED_MAX, now_ms);
-	read_set(&s->eim, db, "/vm-config/ringfence-eim", now_ms);
-	read_set(&s->learn, db, "/vm-config/ringfence-dns-learn", now_ms);
-	read_set(&s->quiet, db, "/vm-config/ringfence-quiet", now_ms);
+	read_set(&s->eim, db, KEY_EIM, now_ms);
+	read_set(&s->learn, db, KEY_LEARN, now_ms);
+	read_set(&s->quiet, db, KEY_QUIET, now_ms);
 	read_quotas(s, db, now_ms);
 	read_log_level(s, db, now_ms);
+	qubesdb_list(db, VM_CONFIG, check_key, &now_ms);
 }
 
 static bool set_has(const struct settings_set *set, const struct addr *addr)
@@ -160,7 +225,7 @@ const char *settings_wildcards(const struct settings *s, const struct addr *addr
 {
 	char path[80], text[ADDR_STRLEN];
 
-	snprintf(path, sizeof(path), "/vm-config/ringfence-wildcard-%s", addr_format(addr, text));
+	snprintf(path, sizeof(path), KEY_WILDCARD "%s", addr_format(addr, text));
 	return s->db != NULL ? qubesdb_read(s->db, path, NULL) : NULL;
 }
 

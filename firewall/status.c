@@ -133,9 +133,12 @@ static json_t *hits_json(const struct daemon *d, const struct addr *addr,
 	return j;
 }
 
-static json_t *options_json(const struct engine_source_options *o)
+static json_t *options_json(const struct source_view *v)
 {
-	return json_pack("{s:b, s:b, s:b, s:o}", "eim", o->eim, "dns_learn", o->learn, "quiet",
+	const struct engine_source_options *o = &v->options;
+
+	return json_pack("{s:b, s:b, s:o, s:b, s:o}", "eim", o->eim, "dns_learn", o->learn,
+			 "wildcards", text(v->wildcards != NULL ? v->wildcards : ""), "quiet",
 			 o->quiet, "max_flows", number(o->max_flows));
 }
 
@@ -211,7 +214,7 @@ static void source_json(void *arg, const struct source_view *v)
 	json_object_set_new(j, "bytes_in", number(info.bytes_in));
 	json_object_set_new(j, "flows", number(info.flows));
 	json_object_set_new(j, "hits", hits_json(a->d, &v->addr, info.policy));
-	json_object_set_new(j, "options", options_json(&v->options));
+	json_object_set_new(j, "options", options_json(v));
 	json_object_set_new(j, "learned", learned_json(a->d, v));
 	json_array_append_new(a->list, j);
 }

@@ -214,6 +214,12 @@ dns_learn() {
 	is "the question" "$(c1 dig +time=2 +tries=1 @$REAL_DNS www.example.org A +short)" $SERVER
 	is "and now" "$(c1 "$PEER" probe tcp $SERVER 80)" "ok *"
 	is "another address" "$(c1 "$PEER" probe tcp $SERVER2 80)" "error EHOSTUNREACH *"
+	is "status says so" "$(source_stat 1 '| "\(.options.dns_learn) \(.options.wildcards)"')" \
+		"true example.org"
+	is "what it has learned, for the floor" "$(source_stat 1 'learned["www.example.org"] |
+		to_entries | map("\(.key) \(.value > 590 and .value <= 600)") | join(" ")')" \
+		"$SERVER true"
+	is "by its wildcard, too" "$(c1 "$PEER" probe tcp $SERVER 443)" "ok *"
 	is "a subdomain, before the question" "$(c1 "$PEER" probe tcp $SERVER3 443)" \
 		"error EHOSTUNREACH *"
 	c1 dig +time=2 +tries=1 @$REAL_DNS cdn.example.org A +short >/dev/null

@@ -282,6 +282,24 @@ static void test_source_options(void)
 	CHECK(settings_wildcards(&s, &a) == NULL);
 	qubesdb_free(&db);
 
+	test_case("settings_wildcards_that_make_no_sense");
+	read_text("/vm-config/ringfence-wildcard-10.137.0.5 = a.test a..b  Example.com b.test. *.c\n"
+		  "/vm-config/ringfence-wildcard-10.137.0 = a.test\n"
+		  "/vm-config/ringfence-wildcard-FD09::1 = a.test\n");
+	CHECK(strstr(logged, "wildcard-10.137.0.5: \"a..b\": not a name\n") != NULL);
+	CHECK(strstr(logged, "wildcard-10.137.0.5: \"Example.com\": not a name\n") != NULL);
+	CHECK(strstr(logged, "wildcard-10.137.0.5: \"*.c\": not a name\n") != NULL);
+	CHECK(strstr(logged, "a.test") == NULL && strstr(logged, "b.test") == NULL);
+	CHECK(strstr(logged, "wildcard-10.137.0: \"10.137.0\": not an address\n") != NULL);
+	CHECK(strstr(logged, "wildcard-FD09::1: \"FD09::1\": not written as fd09::1\n") != NULL);
+
+	test_case("settings_keys_that_nobody_reads");
+	read_text("/vm-config/ringfence-dnslearn = all\n/vm-config/ringfence = x\n"
+		  "/vm-config/ringfence-log-level = info\n/vm-config/other = x\n");
+	CHECK(strstr(logged, "/vm-config/ringfence-dnslearn: \"all\": no such key\n") != NULL);
+	CHECK(strstr(logged, "/vm-config/ringfence: \"x\": no such key\n") != NULL);
+	CHECK(strstr(logged, "log-level") == NULL && strstr(logged, "other") == NULL);
+
 	test_case("settings_log_level");
 	read_text("/vm-config/ringfence-log-level = debug\n");
 	CHECK_INT(s.log_level, LOG_LEVEL_DEBUG);
