@@ -3,7 +3,7 @@
  * What stands around the worker (hostile-peers.md section 3, 24):
  *
  *   user      nobody (65534), no groups, no capability in any set, no_new_privs
- *   limits    memory 64 MiB, 16 descriptors, no process, no file, no core
+ *   limits    memory 64 MiB, 36 descriptors, no process, no file, no core
  *   filter    an allow-list of system calls for UDP and TCP over IPv4 and for the
  *             allocator; anything else kills the process. No open, no exec, no
  *             fork, no memory that is executable.
@@ -36,7 +36,7 @@
 
 #define NOBODY		65534
 #define MEMORY_MAX	((rlim_t)64 << 20)
-#define DESCRIPTORS_MAX 16
+#define DESCRIPTORS_MAX (RESOLVER_HELPER_FD + 1 + RESOLVER_SOCKETS)
 
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 30000

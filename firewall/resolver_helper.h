@@ -17,6 +17,11 @@
 #define RESOLVER_HELPER_OPTION "--resolver-helper" /* the only argument */
 #define RESOLVER_HELPER_FD     3		   /* its end of the socket pair */
 
+/* The worker's: c-ares has one for UDP and one for TCP to each server, in each of as
+ * many channels. */
+#define RESOLVER_CHANNEL_SOCKETS (2 * NAME_SERVERS_MAX)
+#define RESOLVER_SOCKETS	 (NAME_SERVERS_MAX * RESOLVER_CHANNEL_SOCKETS)
+
 /** resolver_helper_main() - the keeper; returns only when it is not what started it */
 int resolver_helper_main(void);
 

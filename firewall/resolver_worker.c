@@ -3,9 +3,12 @@
  * The resolver's worker: questions from the daemon, c-ares, answers back.
  *
  * c-ares asks the servers in turn, by UDP with EDNS and by TCP when an answer was
- * truncated, and matches replies to questions. When a server failed or gave a broken
- * answer, another one is asked. What a reply says is read by
+ * truncated, and matches replies to questions. What a reply says is read by
  * name_answer.c. The daemon never has more than NAME_IN_FLIGHT_MAX questions out.
+ *
+ * When a server failed or gave a broken answer, another one is asked. c-ares cannot be
+ * told which server to begin with, so there is a channel for each: all of them know
+ * all servers, each begins with another one. Questions begin with each in turn.
  *
  * A question waits 1, 1, 2, 2, 4 and 4 s for two servers, 14 s in all.
  */
@@ -24,7 +27,6 @@
 #define TIMEOUT_MS 1000 /* of the first try */
 #define TRIES	   3	/* of each server */
 #define UDP_SIZE   1232 /* EDNS: fits every path without fragments */
-#define SOCKETS_MAX (2 * NAME_SERVERS_MAX) /* UDP and TCP; c-ares has one of each */
 
 struct worker;
 
@@ -33,15 +35,16 @@ struct ask {
 	bool used;
 	uint32_t id;
 	uint8_t family;
+	size_t first; /* the server to begin with */
 	size_t asked; /* servers that failed */
 	char name[sizeof(((struct name_request *)0)->name)];
 };
 
 struct worker {
 	int fd;
-	ares_channel channel;
+	ares_channel channels[NAME_SERVERS_MAX]; /* one for each server is used */
 	struct ask asks[NAME_IN_FLIGHT_MAX];
-	size_t in_flight, servers;
+	size_t in_flight, servers, next;
 	bool changing; /* what ends now was made void */
 	bool gone;     /* the daemon is */
 };
@@ -62,7 +65,7 @@ static int open_channel(ares_channel *channel)
 	};
 	int mask = ARES_OPT_FLAGS | ARES_OPT_EDNSPSZ | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
 		   ARES_OPT_NDOTS | ARES_OPT_SERVERS | ARES_OPT_DOMAINS | ARES_OPT_LOOKUPS |
-		   ARES_OPT_SORTLIST | ARES_OPT_ROTATE;
+		   ARES_OPT_SORTLIST | ARES_OPT_NOROTATE;
 
 	int seed = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
 
@@ -70,9 +73,16 @@ static int open_channel(ares_channel *channel)
 	if (seed < 0)
 		return ARES_EFILE;
 	close(seed);
-	return ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS
-		       ? ARES_ENOTINITIALIZED
-		       : ares_init_options(channel, &o, mask);
+	return ares_init_options(channel, &o, mask);
+}
+
+static int open_channels(struct worker *w)
+{
+	int status = ares_library_init(ARES_LIB_INIT_ALL);
+
+	for (size_t i = 0; i < NAME_SERVERS_MAX && status == ARES_SUCCESS; i++)
+		status = open_channel(&w->channels[i]);
+	return status;
 }
 
 /* --- answers ------------------------------------------------------------------------ */
@@ -128,29 +138,39 @@ static void on_answer(void *arg, int status, int timeouts, unsigned char *msg, i
 
 static void query(struct ask *ask)
 {
-	ares_query(ask->worker->channel, ask->name, ns_c_in,
+	struct worker *w = ask->worker;
+
+	ares_query(w->channels[(ask->first + ask->asked) % w->servers], ask->name, ns_c_in,
 		   ask->family == 4 ? ns_t_a : ns_t_aaaa, on_answer, ask);
 }
 
 /* --- questions ----------------------------------------------------------------------- */
 
-static void set_servers(struct worker *w, const struct name_request *r)
+/* All servers for a channel, @first of them before the others. */
+static bool set_channel(struct worker *w, size_t first, const struct name_request *r)
 {
 	struct ares_addr_node nodes[NAME_SERVERS_MAX];
 
-	/* servers can be changed only while nothing is out */
-	w->changing = true;
-	ares_cancel(w->channel);
-	w->changing = false;
 	memset(nodes, 0, sizeof(nodes));
 	for (size_t i = 0; i < r->count; i++) {
 		nodes[i].family = AF_INET;
-		memcpy(&nodes[i].addr.addr4, r->servers[i], 4);
+		memcpy(&nodes[i].addr.addr4, r->servers[(first + i) % r->count], 4);
 		nodes[i].next = i + 1 < r->count ? &nodes[i + 1] : NULL;
 	}
+	return ares_set_servers(w->channels[first], nodes) == ARES_SUCCESS;
+}
+
+static void set_servers(struct worker *w, const struct name_request *r)
+{
+	/* servers can be changed only while nothing is out */
+	w->changing = true;
+	for (size_t i = 0; i < NAME_SERVERS_MAX; i++)
+		ares_cancel(w->channels[i]);
+	w->changing = false;
 	w->servers = r->count;
-	if (ares_set_servers(w->channel, r->count > 0 ? nodes : NULL) != ARES_SUCCESS)
-		w->servers = 0;
+	for (size_t i = 0; i < r->count; i++)
+		if (!set_channel(w, i, r))
+			w->servers = 0;
 }
 
 static void ask(struct worker *w, const struct name_request *r)
@@ -162,10 +182,12 @@ static void ask(struct worker *w, const struct name_request *r)
 	*a = (struct ask){.worker = w, .used = true, .id = r->id, .family = (uint8_t)r->family};
 	memcpy(a->name, r->name, sizeof(a->name));
 	w->in_flight++;
-	if (w->servers == 0)
+	if (w->servers == 0) {
 		on_answer(a, ARES_ESERVFAIL, 0, NULL, 0);
-	else
-		query(a);
+		return;
+	}
+	a->first = w->next++ % w->servers;
+	query(a);
 }
 
 /* One message. Return: false when the daemon is gone, or says what it never would. */
@@ -190,39 +212,67 @@ static bool receive(struct worker *w)
 
 static int wait_ms(const struct worker *w)
 {
-	struct timeval tv, *t = ares_timeout(w->channel, NULL, &tv);
+	int least = -1;
 
-	return t == NULL ? -1 : (int)(t->tv_sec * 1000 + (t->tv_usec + 999) / 1000);
+	for (size_t i = 0; i < w->servers; i++) {
+		struct timeval tv, *t = ares_timeout(w->channels[i], NULL, &tv);
+		int ms = t == NULL ? -1 : (int)(t->tv_sec * 1000 + (t->tv_usec + 999) / 1000);
+
+		if (ms >= 0 && (least < 0 || ms < least))
+			least = ms;
+	}
+	return least;
 }
 
-/* Poll everything once. */
-static bool turn(struct worker *w)
+/* What a channel waits for. Return: how many. */
+static nfds_t watch(ares_channel channel, struct pollfd *p)
 {
-	struct pollfd p[1 + SOCKETS_MAX];
-	ares_socket_t socks[SOCKETS_MAX];
-	int bits = ares_getsock(w->channel, socks, SOCKETS_MAX);
-	nfds_t n = 1;
+	ares_socket_t socks[RESOLVER_CHANNEL_SOCKETS];
+	int bits = ares_getsock(channel, socks, RESOLVER_CHANNEL_SOCKETS);
+	nfds_t n = 0;
 
-	p[0] = (struct pollfd){.fd = w->fd, .events = POLLIN};
-	for (int i = 0; i < SOCKETS_MAX; i++) {
+	for (int i = 0; i < RESOLVER_CHANNEL_SOCKETS; i++) {
 		short events = (short)((ARES_GETSOCK_READABLE(bits, i) ? POLLIN : 0) |
 				       (ARES_GETSOCK_WRITABLE(bits, i) ? POLLOUT : 0));
 
 		if (events != 0)
 			p[n++] = (struct pollfd){.fd = socks[i], .events = events};
 	}
-	if (poll(p, n, wait_ms(w)) < 0)
-		return errno == EINTR;
-	for (nfds_t i = 1; i < n; i++) {
+	return n;
+}
+
+static void process(ares_channel channel, const struct pollfd *p, nfds_t n)
+{
+	for (nfds_t i = 0; i < n; i++) {
 		short ready = p[i].revents;
 
 		if (ready != 0)
-			ares_process_fd(w->channel,
+			ares_process_fd(channel,
 					ready & (POLLIN | POLLERR | POLLHUP) ? p[i].fd
 									     : ARES_SOCKET_BAD,
 					ready & (POLLOUT | POLLERR) ? p[i].fd : ARES_SOCKET_BAD);
 	}
-	ares_process_fd(w->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+	ares_process_fd(channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD); /* time */
+}
+
+/* Poll everything once. */
+static bool turn(struct worker *w)
+{
+	struct pollfd p[1 + RESOLVER_SOCKETS];
+	nfds_t n[NAME_SERVERS_MAX], at = 1;
+
+	p[0] = (struct pollfd){.fd = w->fd, .events = POLLIN};
+	for (size_t i = 0; i < w->servers; i++) {
+		n[i] = watch(w->channels[i], p + at);
+		at += n[i];
+	}
+	if (poll(p, at, wait_ms(w)) < 0)
+		return errno == EINTR;
+	at = 1;
+	for (size_t i = 0; i < w->servers; i++) {
+		process(w->channels[i], p + at, n[i]);
+		at += n[i];
+	}
 	return !w->gone && (p[0].revents == 0 || receive(w));
 }
 
@@ -235,7 +285,7 @@ int resolver_worker_main(int fd, void (*confine)(int fd))
 	memset(&w, 0, sizeof(w));
 	memset(&r, 0, sizeof(r));
 	w.fd = fd;
-	status = open_channel(&w.channel);
+	status = open_channels(&w);
 	if (status != ARES_SUCCESS) {
 		r.type = NAME_FAILED;
 		r.stage = NAME_STAGE_ARES;

@@ -61,6 +61,23 @@ def pointer(q, data):
             + struct.pack(">HHIH", A, 1, 60, 4) + socket.inet_aton(GOOD))
 
 
+def pointers(q):
+    """As many pointers as can be pointed to, behind the address of another name."""
+    head = address("x.test", GOOD)
+    start = 12 + len(q.raw) + len(head)
+    run = struct.pack(">HHIH", 99, 1, 60, 0x3f00)  # a record of a type that nobody knows
+    first = start + 1 + len(run)
+    count = (0x3f00 - 2) // 2
+    chain = struct.pack(">H", 0xc00c) + b"".join(
+        struct.pack(">H", 0xc000 | (first + 2 * i)) for i in range(count))
+    chain = chain[:0x3f00]
+    last = 0xc000 | (first + len(chain) - 2)
+    tail = (struct.pack(">H", last) + struct.pack(">HHIH", A, 1, 60, 4)
+            + socket.inet_aton(GOOD)) * 2500
+    return (struct.pack(">HHHHHH", q.id, 0x8180, 1, 2 + 2500, 0, 0) + q.raw + head
+            + b"\0" + run + chain + tail)
+
+
 def answer(q, tcp):
     """Messages to send, in order; None ends a TCP connection there."""
     name, qid, raw = q.name, q.id, q.raw
@@ -111,12 +128,16 @@ def answer(q, tcp):
         "selfpointer": lambda: [pointer(q, struct.pack(">H", 0xc000 | here))],
         "forward": lambda: [pointer(q, struct.pack(">H", 0xc000 | (here + 40)))],
         "pingpong": lambda: [pointer(q, b"\1a" + struct.pack(">H", 0xc000 | here))],
+        # 8000 pointers, each to the one before, and records that begin with the last
+        "pointers": lambda: [pointers(q) if tcp else truncated],
         "counts": lambda: [struct.pack(">HHHHHH", qid, 0x8180, 1, 65535, 65535, 65535) + raw
                            + address(name, GOOD)],
         "size": lambda: [message(qid, raw, [record(name, A, 60, b"\1\2\3\4\5")])],
         # addresses that no rule should reach
         "inside": lambda: [message(qid, raw, [address(name, a) for a in (
             "127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "169.254.1.1", GOOD)])],
+        "private": lambda: [message(qid, raw, [address(name, a) for a in (
+            "10.1.2.3", "172.16.1.2", "192.168.1.2")])],
         # answers that are none
         "nothing": lambda: [message(qid, raw, [])],
         "referral": lambda: [message(qid, raw, [], authority=[

@@ -215,14 +215,18 @@ static void say(const struct name_request *r)
 	CHECK_INT(send(helper, r, sizeof(*r), 0), sizeof(*r));
 }
 
-static void say_servers(const char *ip)
+/* One server, two, or none. */
+static void say_servers(const char *ip, const char *ip2)
 {
-	struct addr a = {.family = 0};
+	struct addr a[2] = {{.family = 0}};
 	struct name_request r;
+	size_t n = 0;
 
 	if (ip != NULL)
-		CHECK_INT(addr_parse(ip, strlen(ip), &a), 0);
-	name_servers_request(&r, &a, ip != NULL);
+		CHECK_INT(addr_parse(ip, strlen(ip), &a[n++]), 0);
+	if (ip2 != NULL)
+		CHECK_INT(addr_parse(ip2, strlen(ip2), &a[n++]), 0);
+	name_servers_request(&r, a, n);
 	say(&r);
 }
 
@@ -295,7 +299,7 @@ static void test_worker(void)
 
 	test_case("resolves_under_its_filter");
 	start();
-	say_servers("127.0.0.53");
+	say_servers("127.0.0.53", NULL);
 	say_ask(77, 4, "a.test");
 	serve(fd, 0);
 	r = hear();
@@ -313,7 +317,7 @@ static void test_worker(void)
 	say_ask(79, 4, "c.test");
 	CHECK_INT(poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, 10000), 1);
 	CHECK(recv(fd, bytes, sizeof(bytes), 0) > 0); /* and no answer */
-	say_servers("127.0.0.53");
+	say_servers("127.0.0.53", NULL);
 	say_ask(80, 4, "d.test");
 	serve(fd, 0);
 	CHECK_INT(hear().id, 80);
@@ -321,7 +325,7 @@ static void test_worker(void)
 	CHECK_INT(poll(&(struct pollfd){.fd = helper, .events = POLLIN}, 1, 1500), 0);
 
 	test_case("no_server");
-	say_servers(NULL);
+	say_servers(NULL, NULL);
 	say_ask(81, 4, "e.test");
 	CHECK_INT(hear().outcome, DNS_SERVER_FAILURE);
 
@@ -330,11 +334,65 @@ static void test_worker(void)
 
 	test_case("nobody_at_the_port");
 	start();
-	say_servers("127.0.0.54");
+	say_servers("127.0.0.54", NULL);
 	say_ask(1, 6, "a.test");
 	CHECK_INT(hear().outcome, DNS_TIMEOUT);
 	CHECK_INT(stop(), 0);
 	close(fd);
+}
+
+/* Answer what comes to either server until @n replies are there. */
+static unsigned int serve_both(int fd, unsigned int rcode, int fd2, unsigned int rcode2, int n)
+{
+	struct pollfd p[] = {{.fd = fd, .events = POLLIN},
+			     {.fd = fd2, .events = POLLIN},
+			     {.fd = helper, .events = POLLIN}};
+	unsigned int good = 0;
+
+	while (n > 0) {
+		if (!CHECK(poll(p, 3, 20000) > 0))
+			break;
+		if (p[0].revents != 0)
+			serve(fd, rcode);
+		if (p[1].revents != 0)
+			serve(fd2, rcode2);
+		if (p[2].revents == 0)
+			continue;
+		good += hear().outcome == DNS_ADDRESSES;
+		n--;
+	}
+	return good;
+}
+
+static void test_two_servers(void)
+{
+	int fd = server_at("127.0.0.53"), fd2 = server_at("127.0.0.56");
+	const uint32_t n = NAME_IN_FLIGHT_MAX;
+
+	test_case("the_other_server_is_asked_whatever_else_is");
+	start();
+	say_servers("127.0.0.53", "127.0.0.56");
+	for (uint32_t i = 1; i <= n; i++)
+		say_ask(i, 4, "a.test");
+	CHECK_INT(serve_both(fd, 2, fd2, 0, (int)n), n);
+	for (uint32_t i = 1; i <= n; i++)
+		say_ask(i, 4, "a.test");
+	CHECK_INT(serve_both(fd, 0, fd2, 5, (int)n), n);
+
+	test_case("a_failure_of_both_is_one");
+	say_ask(1, 4, "a.test");
+	CHECK_INT(serve_both(fd, 2, fd2, 2, 1), 0);
+
+	test_case("both_servers_are_used");
+	for (uint32_t i = 1; i <= 2; i++)
+		say_ask(i, 4, "a.test");
+	serve(fd, 0);
+	serve(fd2, 0);
+	CHECK_INT(hear().outcome, DNS_ADDRESSES);
+	CHECK_INT(hear().outcome, DNS_ADDRESSES);
+	CHECK_INT(stop(), 0);
+	close(fd);
+	close(fd2);
 }
 
 static void test_bad_requests(void)
@@ -351,7 +409,7 @@ static void test_bad_requests(void)
 
 	test_case("so_does_one_question_too_many");
 	start();
-	say_servers("127.0.0.55"); /* bound below: it gets no answer at all */
+	say_servers("127.0.0.55", NULL); /* bound below: it gets no answer at all */
 	int silent = server_at("127.0.0.55");
 
 	for (uint32_t i = 1; i <= NAME_IN_FLIGHT_MAX; i++)
@@ -386,6 +444,7 @@ int main(void)
 	test_case("a network of its own (needs root)");
 	if (CHECK(own_network())) {
 		test_worker();
+		test_two_servers();
 		test_bad_requests();
 	}
 	return test_end();
