@@ -3,10 +3,12 @@
  * What stands around the worker (hostile-peers.md section 3, 24):
  *
  *   user      nobody (65534), no groups, no capability in any set, no_new_privs
- *   limits    memory 64 MiB, 36 descriptors, no process, no file, no core
+ *   limits    memory 64 MiB, 36 descriptors, no process, no file, no core; packets
+ *             come first (nice)
  *   filter    an allow-list of system calls for UDP and TCP over IPv4 and for the
  *             allocator; anything else kills the process. No open, no exec, no
- *             fork, no memory that is executable.
+ *             fork, no memory that is executable, no other protocol, no option of
+ *             IP's.
  *   life      ends with its parent; ends when the daemon closes the socket
  *
  * The keeper has the same but for what it needs to start a worker and wait for it.
@@ -20,6 +22,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <netinet/in.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,6 +38,7 @@
 #include <unistd.h>
 
 #define NOBODY		65534
+#define NICE		10
 #define MEMORY_MAX	((rlim_t)64 << 20)
 #define DESCRIPTORS_MAX (RESOLVER_HELPER_FD + 1 + RESOLVER_SOCKETS)
 
@@ -115,7 +119,7 @@ static bool limit(int what, rlim_t value)
 
 static bool drop_limits(void)
 {
-	return limit(RLIMIT_CORE, 0) && limit(RLIMIT_FSIZE, 0) &&
+	return setpriority(PRIO_PROCESS, 0, NICE) == 0 && limit(RLIMIT_CORE, 0) && limit(RLIMIT_FSIZE, 0) &&
 	       limit(RLIMIT_NOFILE, DESCRIPTORS_MAX) &&
 	       (SANITIZED || (limit(RLIMIT_AS, MEMORY_MAX) && limit(RLIMIT_DATA, MEMORY_MAX)));
 }
@@ -124,8 +128,7 @@ static bool drop_limits(void)
 static const int common_calls[] = {
 	SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(close),
 	SCMP_SYS(recvfrom), SCMP_SYS(recvmsg), SCMP_SYS(sendto), SCMP_SYS(sendmsg),
-	SCMP_SYS(connect), SCMP_SYS(getsockname), SCMP_SYS(getsockopt), SCMP_SYS(setsockopt),
-	SCMP_SYS(fcntl), SCMP_SYS(poll), SCMP_SYS(ppoll),
+	SCMP_SYS(connect), SCMP_SYS(getsockname), SCMP_SYS(poll), SCMP_SYS(ppoll),
 	SCMP_SYS(clock_gettime), SCMP_SYS(gettimeofday), SCMP_SYS(time), SCMP_SYS(getrandom),
 	SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
 	SCMP_SYS(futex), SCMP_SYS(sched_yield), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn),
@@ -157,19 +160,50 @@ static int allow_all(scmp_filter_ctx ctx, const int *calls, size_t n)
 	return err;
 }
 
+/* One argument of a call, and what it may be. */
+static const struct {
+	int call;
+	unsigned int arg;
+	uint64_t value;
+} one_of[] = {
+	{SCMP_SYS(fcntl), 1, F_GETFD},
+	{SCMP_SYS(fcntl), 1, F_SETFD},
+	{SCMP_SYS(fcntl), 1, F_GETFL},
+	{SCMP_SYS(fcntl), 1, F_SETFL},
+	{SCMP_SYS(getsockopt), 1, SOL_SOCKET},
+	{SCMP_SYS(setsockopt), 1, SOL_SOCKET},
+	{SCMP_SYS(setsockopt), 1, IPPROTO_TCP},
+};
+
+static int allow_sockets(scmp_filter_ctx ctx)
+{
+	static const uint64_t types[] = {SOCK_DGRAM, SOCK_STREAM};
+	const uint64_t flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
+	int err = 0;
+
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]) && err == 0; i++)
+		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 3,
+				       SCMP_A0(SCMP_CMP_EQ, AF_INET, 0),
+				       SCMP_A1(SCMP_CMP_MASKED_EQ, ~flags & UINT32_MAX, types[i]),
+				       SCMP_A2(SCMP_CMP_EQ, 0, 0));
+	return err;
+}
+
 static int build_filter(scmp_filter_ctx ctx, bool keeper)
 {
 	const struct scmp_arg_cmp not_exec = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
 	const struct scmp_arg_cmp read_only = SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE, O_RDONLY);
-	const struct scmp_arg_cmp inet = SCMP_A0(SCMP_CMP_EQ, AF_INET, 0);
 	int err = allow_all(ctx, common_calls, sizeof(common_calls) / sizeof(common_calls[0]));
 
+	for (size_t i = 0; i < sizeof(one_of) / sizeof(one_of[0]) && err == 0; i++)
+		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, one_of[i].call, 1,
+				       SCMP_CMP(one_of[i].arg, SCMP_CMP_EQ, one_of[i].value, 0));
+	if (err == 0)
+		err = allow_sockets(ctx);
 	if (err == 0)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, not_exec);
 	if (err == 0)
 		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, not_exec);
-	if (err == 0)
-		err = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, inet);
 	if (err == 0 && SANITIZED)
 		err = allow_all(ctx, sanitizer_calls,
 				sizeof(sanitizer_calls) / sizeof(sanitizer_calls[0]));

@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -79,6 +81,45 @@ static void do_netlink(void)
 	syscall(SYS_socket, AF_NETLINK, SOCK_RAW, 0);
 }
 
+static void do_ping_socket(void)
+{
+	syscall(SYS_socket, AF_INET, SOCK_DGRAM, IPPROTO_ICMP);
+}
+
+static void do_raw_socket(void)
+{
+	syscall(SYS_socket, AF_INET, SOCK_RAW | SOCK_CLOEXEC, 0);
+}
+
+static void do_sctp(void)
+{
+	syscall(SYS_socket, AF_INET, SOCK_STREAM, IPPROTO_SCTP);
+}
+
+static void do_socket_option(void)
+{
+	int size = 65536, fd = (int)syscall(SYS_socket, AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+	if (syscall(SYS_setsockopt, fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)) != 0 ||
+	    syscall(SYS_setsockopt, fd, IPPROTO_TCP, TCP_NODELAY, &size, sizeof(size)) != 0)
+		_exit(3);
+}
+
+static void do_ip_option(void)
+{
+	syscall(SYS_setsockopt, 0, IPPROTO_IP, IP_TTL, NULL, 0);
+}
+
+static void do_get_ip_option(void)
+{
+	syscall(SYS_getsockopt, 0, IPPROTO_IP, IP_TTL, NULL, NULL);
+}
+
+static void do_fcntl_owner(void)
+{
+	syscall(SYS_fcntl, 0, F_SETOWN, 1);
+}
+
 static void do_listen(void)
 {
 	syscall(SYS_listen, 0, 1);
@@ -137,6 +178,13 @@ static const struct {
 	{"nothing", do_nothing, true},
 	{"socket_of_IPv4", do_socket, true},
 	{"memory", do_memory, true},
+	{"socket_option", do_socket_option, true},
+	{"hp_seccomp_ping_socket", do_ping_socket, false},
+	{"hp_seccomp_raw_socket", do_raw_socket, false},
+	{"hp_seccomp_SCTP", do_sctp, false},
+	{"hp_seccomp_IP_option", do_ip_option, false},
+	{"hp_seccomp_get_IP_option", do_get_ip_option, false},
+	{"hp_seccomp_owner_of_a_descriptor", do_fcntl_owner, false},
 	{"hp_seccomp_open", do_open, false},
 	{"hp_seccomp_exec", do_exec, false},
 	{"hp_seccomp_fork", do_fork, false},
