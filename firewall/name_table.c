@@ -49,11 +49,20 @@ struct entry {
 	uint64_t *until_ms; /* of the addresses in grace */
 };
 
+/* A question about a name that was forgotten. */
+struct orphan {
+	uint32_t id;
+	uint8_t family;
+	uint64_t asked_ms;
+};
+
 struct name_table {
 	struct entry *slot[NAME_ENTRIES_MAX];
 	uint16_t bucket[BUCKETS];
 	size_t high; /* slots in use are below */
 	size_t count, addrs, in_flight;
+	struct orphan orphans[NAME_IN_FLIGHT_MAX];
+	size_t orphan_count; /* of in_flight */
 	size_t cursor; /* the next to ask: nobody starves */
 	uint32_t serial;
 	uint64_t random;
@@ -81,6 +90,8 @@ int name_table_new(struct name_table **out, const struct name_times *times, uint
 		t->times.ttl_max_s = t->times.ttl_min_s;
 	if (t->times.grace_s == 0)
 		t->times.grace_s = NAME_GRACE_S;
+	if (t->times.lost_ms == 0)
+		t->times.lost_ms = NAME_LOST_MS;
 	t->random = seed | 1;
 	t->events = *events;
 	t->arg = arg;
@@ -198,7 +209,8 @@ static void forget(struct name_table *t, uint16_t i)
 	while (*link != i)
 		link = &t->slot[*link]->chain;
 	*link = e->chain;
-	no_question(t, e);
+	if (e->id != 0)
+		t->orphans[t->orphan_count++] = (struct orphan){e->id, e->family, e->asked_ms};
 	t->addrs -= e->count;
 	t->count--;
 	t->slot[i] = NULL;
@@ -266,6 +278,8 @@ bool name_table_ask(struct name_table *t, uint64_t now_ms, struct name_question 
 
 void name_table_reset(struct name_table *t, uint64_t now_ms)
 {
+	t->in_flight -= t->orphan_count;
+	t->orphan_count = 0;
 	for (size_t i = 0; i < t->high; i++) {
 		struct entry *e = t->slot[i];
 
@@ -440,13 +454,32 @@ static void resolved(struct name_table *t, struct entry *e, const struct name_an
 		t->events.changed(t->arg, e->family, e->name);
 }
 
+static void orphan_gone(struct name_table *t, size_t i)
+{
+	t->orphans[i] = t->orphans[--t->orphan_count];
+	t->in_flight--;
+}
+
+static bool orphan_answer(struct name_table *t, uint32_t id, uint8_t family)
+{
+	for (size_t i = 0; i < t->orphan_count; i++) {
+		if (t->orphans[i].id != id || t->orphans[i].family != family)
+			continue;
+		orphan_gone(t, i);
+		return true;
+	}
+	return false;
+}
+
 bool name_table_answer(struct name_table *t, uint32_t id, uint8_t family,
 		       const struct name_answer *answer, uint64_t now_ms)
 {
 	struct entry *e = t->slot[id & (NAME_ENTRIES_MAX - 1)];
 
-	if (id == 0 || e == NULL || e->id != id || e->family != family)
+	if (id == 0)
 		return false;
+	if (e == NULL || e->id != id || e->family != family)
+		return orphan_answer(t, id, family);
 	no_question(t, e);
 	if (answer->outcome == DNS_ADDRESSES)
 		resolved(t, e, answer, now_ms);
@@ -484,19 +517,29 @@ static void age(struct name_table *t, struct entry *e, uint64_t now_ms)
 		t->events.changed(t->arg, e->family, e->name);
 }
 
-void name_table_tick(struct name_table *t, uint64_t now_ms)
+bool name_table_tick(struct name_table *t, uint64_t now_ms)
 {
+	bool lost = false;
+
+	for (size_t i = t->orphan_count; i-- > 0;) {
+		if (t->orphans[i].asked_ms + t->times.lost_ms > now_ms)
+			continue;
+		orphan_gone(t, i);
+		lost = true;
+	}
 	for (size_t i = 0; i < t->high; i++) {
 		struct entry *e = t->slot[i];
 
 		if (e == NULL)
 			continue;
-		if (e->id != 0 && e->asked_ms + NAME_LOST_MS <= now_ms) {
+		if (e->id != 0 && e->asked_ms + t->times.lost_ms <= now_ms) {
 			no_question(t, e);
 			failed(t, e, DNS_TIMEOUT, now_ms);
+			lost = true;
 		}
 		age(t, e, now_ms);
 	}
+	return lost;
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -509,13 +552,15 @@ uint64_t name_table_deadline(const struct name_table *t)
 	bool may_ask = t->allowed && t->in_flight < NAME_IN_FLIGHT_MAX;
 	uint64_t when = UINT64_MAX;
 
+	for (size_t i = 0; i < t->orphan_count; i++)
+		when = least(when, t->orphans[i].asked_ms + t->times.lost_ms);
 	for (size_t i = 0; i < t->high; i++) {
 		const struct entry *e = t->slot[i];
 
 		if (e == NULL)
 			continue;
 		if (e->id != 0)
-			when = least(when, e->asked_ms + NAME_LOST_MS);
+			when = least(when, e->asked_ms + t->times.lost_ms);
 		else if (may_ask)
 			when = least(when, e->next_ms);
 		if (e->resolved)
@@ -570,7 +615,7 @@ size_t name_table_addrs(const struct name_table *t)
 
 void name_table_check(const struct name_table *t)
 {
-	size_t count = 0, addrs = 0, in_flight = 0;
+	size_t count = 0, addrs = 0, in_flight = t->orphan_count;
 
 	assert(t->high == 0 || t->slot[t->high - 1] != NULL);
 	for (size_t i = 0; i < t->high; i++) {

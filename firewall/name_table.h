@@ -19,13 +19,14 @@
 #define NAME_RETRY_MIN_MS 1000	     /* after a failure; twice as long after each further one */
 #define NAME_RETRY_MAX_MS 60000
 #define NAME_STALE_MS	  86400000ull /* a last good answer is used for a day */
-#define NAME_LOST_MS	  60000	     /* a question without any reply has failed */
+#define NAME_LOST_MS	  60000	     /* who has not replied for so long never will */
 
 struct name_table;
 
 /** What the user may choose. */
 struct name_times {
 	uint32_t ttl_min_s, ttl_max_s, grace_s; /* all 0: the defaults above */
+	uint32_t lost_ms;			/* for tests; 0: NAME_LOST_MS */
 };
 
 /** What to ask the helper. */
@@ -75,7 +76,8 @@ void name_table_free(struct name_table **t);
  *
  * Between begin and end, use() once for each user of each name; end() forgets the
  * names without any. Counting anew each time can not go wrong where the table was
- * full in between.
+ * full in between. A question about a forgotten name stays out: whoever was asked
+ * still has it.
  *
  * Return: 0; -EINVAL for a name that DNS cannot hold (it is never asked for);
  * -ENOSPC when the table is full; -ENOMEM.
@@ -98,7 +100,8 @@ bool name_table_ask(struct name_table *t, uint64_t now_ms, struct name_question 
 /**
  * name_table_answer() - a question has ended
  *
- * Return: whether it was one that is out and of this family.
+ * Return: whether it was one that is out and of this family; also about a name that
+ * has been forgotten since.
  */
 bool name_table_answer(struct name_table *t, uint32_t id, uint8_t family,
 		       const struct name_answer *answer, uint64_t now_ms);
@@ -113,8 +116,12 @@ void name_table_reset(struct name_table *t, uint64_t now_ms);
  */
 void name_table_wake(struct name_table *t, uint64_t before_ms, uint64_t now_ms);
 
-/** name_table_tick() - let time pass: grace, lost questions, answers too old */
-void name_table_tick(struct name_table *t, uint64_t now_ms);
+/**
+ * name_table_tick() - let time pass: grace, lost questions, answers too old
+ *
+ * Return: whether a question was lost: whoever was asked does not work.
+ */
+bool name_table_tick(struct name_table *t, uint64_t now_ms);
 
 /** name_table_deadline() - when name_table_tick() or name_table_ask() has work */
 uint64_t name_table_deadline(const struct name_table *t);

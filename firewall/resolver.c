@@ -9,7 +9,8 @@
  * All of it happens in run(), which the loop calls when the helper has sent
  * something or a deadline has passed; whoever has work for it sets the deadline to
  * now. Replies are checked and bounded for each turn; a helper that says what is no
- * reply is ended and started anew.
+ * reply, or much that nobody asked for, or does not reply at all is ended and started
+ * anew.
  *
  * A thousand names that resolve one after the other must not mean a thousand policies
  * compiled, nor packets that wait for them: sources_refresh() has its pace, and after
@@ -37,6 +38,7 @@
 #include <unistd.h>
 
 #define REPLIES_PER_TURN 64
+#define USELESS_PER_S	 128   /* servers that change make up to NAME_IN_FLIGHT_MAX void */
 #define EXPORT_RETRY_MS	 200   /* QubesDB's queue was full */
 #define WAKE_EVERY_MS	 1000  /* an uplink that comes and goes makes no storm */
 #define SPAWN_MIN_MS	 1000
@@ -60,6 +62,8 @@ struct resolver {
 	size_t server_count;
 	char reason[96];
 	uint64_t restarts, asked, answered, ignored;
+	uint64_t useless_ms; /* when the count began */
+	unsigned int useless;
 	struct log_limit limit;
 };
 
@@ -74,9 +78,8 @@ static void __attribute__((noreturn)) become_helper(int fd)
 
 	fd = fcntl(fd, F_DUPFD, RESOLVER_HELPER_FD + 1); /* not one that is replaced below */
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
-	    dup2(fd, RESOLVER_HELPER_FD) < 0)
+	    dup2(fd, RESOLVER_HELPER_FD) < 0 || close_range(RESOLVER_HELPER_FD + 1, ~0u, 0) != 0)
 		_exit(127);
-	close_range(RESOLVER_HELPER_FD + 1, ~0u, 0);
 	/* const only by its prototype: execve() writes to neither */
 	execve("/proc/self/exe", (char *const *)(uintptr_t)argv, (char *const *)(uintptr_t)envp);
 	_exit(127);
@@ -202,20 +205,30 @@ static void allow(struct resolver *r)
 	name_table_allow(r->table, r->hello && r->server_count > 0);
 }
 
-/* The helper has gone, or is to go. */
+/* Whether no helper is left: a process that was killed may take its time. */
+static bool is_reaped(struct resolver *r)
+{
+	if (r->pid > 0 && waitpid(r->pid, NULL, WNOHANG) == 0)
+		return false;
+	r->pid = 0;
+	return true;
+}
+
+/* The helper has gone, or is to go. Packets do not wait for its end. */
 static void lost(struct resolver *r, const char *what)
 {
 	int fd = r->watch.fd;
 
+	if (fd < 0)
+		return;
 	complain(r, what);
 	r->watch.fd = -1;
 	loop_update(r->loop, &r->watch);
 	close(fd);
-	if (r->pid > 0) {
+	if (r->pid > 0)
 		kill(r->pid, SIGKILL);
-		reap(r->pid);
-	}
-	r->pid = 0;
+	(void)is_reaped(r);
+	r->useless = 0;
 	r->restarts++;
 	r->hello = false;
 	allow(r);
@@ -263,6 +276,16 @@ static void died(struct resolver *r, int wait_status)
 	complain(r, text);
 }
 
+/* Whether a helper that works might have said this much that is no answer. */
+static bool is_bearable(struct resolver *r)
+{
+	if (r->now_ms - r->useless_ms >= 1000) {
+		r->useless_ms = r->now_ms;
+		r->useless = 0;
+	}
+	return ++r->useless <= USELESS_PER_S;
+}
+
 /* Return: false for what the helper would not say at this time. */
 static bool received(struct resolver *r, const struct name_reply *reply)
 {
@@ -308,6 +331,7 @@ static void receive(struct resolver *r)
 
 	for (int i = 0; i < REPLIES_PER_TURN && r->watch.fd >= 0; i++) {
 		ssize_t n = recv(r->watch.fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+		uint64_t answered = r->answered;
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return;
@@ -315,6 +339,8 @@ static void receive(struct resolver *r)
 			lost(r, "the helper is gone");
 		else if (!name_reply_check(&reply, bytes, (size_t)n) || !received(r, &reply))
 			lost(r, "the helper said what is no reply");
+		else if (r->answered == answered && !is_bearable(r))
+			lost(r, "the helper says too much");
 	}
 }
 
@@ -464,7 +490,9 @@ static void run(void *arg, uint64_t now_ms)
 	r->now_ms = now_ms;
 	if (r->watch.fd < 0 && r->spawn_ms <= now_ms) {
 		r->spawn_ms = UINT64_MAX;
-		if (spawn(r) == 0)
+		if (!is_reaped(r))
+			r->spawn_ms = now_ms + SPAWN_MIN_MS;
+		else if (spawn(r) == 0)
 			loop_update(r->loop, &r->watch);
 		else
 			r->spawn_ms = now_ms + SPAWN_MAX_MS;
@@ -474,7 +502,8 @@ static void run(void *arg, uint64_t now_ms)
 	receive(r);
 	if (r->wake_ms <= now_ms)
 		wake(r);
-	name_table_tick(r->table, now_ms);
+	if (name_table_tick(r->table, now_ms) && r->watch.fd >= 0)
+		lost(r, "the helper does not answer");
 	refresh(r);
 	ask(r);
 	r->watch.deadline_ms = least(least(name_table_deadline(r->table), r->spawn_ms),
@@ -542,7 +571,7 @@ void resolver_info(const struct resolver *r, struct resolver_info *out)
 			 : !r->hello	       ? RESOLVER_STARTING
 			 : r->server_count > 0 ? RESOLVER_READY
 					       : RESOLVER_NO_SERVER,
-		.helper = r->pid,
+		.helper = r->watch.fd >= 0 ? r->pid : 0,
 		.restarts = r->restarts,
 		.asked = r->asked,
 		.answered = r->answered,

@@ -428,6 +428,8 @@ confined() { # 24: what the processes that read DNS may do
 			"$(awk '/^(Seccomp|NoNewPrivs):/ {print $2}' /proc/"$pid"/status | xargs)" "1 2"
 		is "descriptors" "$(find "/proc/$pid/fd" -type l -lname 'socket:*' | wc -l)" "[1-9]"
 		is "nothing of ours" "$(find "/proc/$pid/fd" -type l -lname '*tun*' | wc -l)" 0
+		# packets come first: a nice value of 10
+		is "priority" "$(sed 's/.*) //' "/proc/$pid/stat" | cut -d ' ' -f 17)" 10
 		is "environment" "$(wc -c <"/proc/$pid/environ")" 0
 	done
 	is "processes of the worker" "$(awk '/Max processes/ {print $3}' "/proc/$(worker)/limits")" 0
@@ -465,6 +467,25 @@ killed() { # worker, then keeper; questions are asked again, packets flow
 	wait_is "they end with the daemon" 3 is_gone "$old"
 }
 named helper_killed_is_restarted killed
+
+other_names() { # while as many as can be are asked for: the helper is not asked too much
+	local i first=() second=()
+	names_start $DNS_BAD
+	for ((i = 0; i < 40; i++)); do
+		first+=("action=accept dsthost=silent.a$i.bad.test")
+		second+=("action=accept dsthost=silent.b$i.bad.test")
+	done
+	full() { [ "$(stat_of '[.names[] | select(.asking)] | length')" = 32 ]; }
+	rules 1 "${first[@]}"
+	commit 1
+	wait_is "questions out" 5 full
+	rules 1 "${second[@]}"
+	commit 1
+	sleep 1
+	is "the helper lives" "$(stat_of .resolver.restarts)" 0
+	is "and is ready" "$(stat_of .resolver.state)" ready
+}
+named other_names_while_questions_are_out other_names
 
 uplink_down() {
 	ip -n "$NS-up" route del $FW_IP dev up0

@@ -437,6 +437,55 @@ static void test_bounds(void)
 
 /* --- questions --------------------------------------------------------------------------- */
 
+/* Names fN-0.test and so on, that many, and nothing else. */
+static void use_many(char letter, size_t n, uint64_t now)
+{
+	char names[NAME_IN_FLIGHT_MAX][32];
+	const char *list[NAME_IN_FLIGHT_MAX];
+
+	for (size_t i = 0; i < n; i++) {
+		snprintf(names[i], sizeof(names[i]), "%c%zu.test", letter, i);
+		list[i] = names[i];
+	}
+	use(list, n, now);
+}
+
+static void test_forgotten(void)
+{
+	struct name_answer a = answer_of("192.0.2.1", 60);
+	uint32_t first[NAME_IN_FLIGHT_MAX], id;
+
+	test_case("a_forgotten_name_does_not_make_room_for_a_question");
+	setup(NULL);
+	use_many('a', NAME_IN_FLIGHT_MAX, 0);
+	for (size_t i = 0; i < NAME_IN_FLIGHT_MAX; i++)
+		CHECK((first[i] = ask(0)) != 0);
+	use_many('b', NAME_IN_FLIGHT_MAX, 1);
+	CHECK_INT(ask(1), 0); /* the helper has as many as it takes */
+	CHECK_INT(due(), NAME_LOST_MS);
+	CHECK(!name_table_answer(t, first[3], 6, &a, T0 + 2));
+	CHECK(name_table_answer(t, first[3], 4, &a, T0 + 2)); /* of no use, but one less */
+	CHECK(!name_table_answer(t, first[3], 4, &a, T0 + 2));
+	CHECK_INT(changes, 0);
+	CHECK((id = ask(2)) != 0 && ask(2) == 0);
+	CHECK(name_table_answer(t, id, 4, &a, T0 + 3) && changes == 1);
+
+	test_case("a_helper_that_never_replies_is_told");
+	CHECK(!name_table_tick(t, T0 + NAME_LOST_MS - 1));
+	CHECK(name_table_tick(t, T0 + NAME_LOST_MS));
+	CHECK(!name_table_tick(t, T0 + NAME_LOST_MS));
+	name_table_check(t);
+	CHECK(ask(NAME_LOST_MS) != 0);
+	use_many('c', 1, NAME_LOST_MS);
+	name_table_reset(t, T0 + NAME_LOST_MS); /* it has forgotten all of them */
+	use_many('d', NAME_IN_FLIGHT_MAX, NAME_LOST_MS);
+	for (size_t i = 0; i < NAME_IN_FLIGHT_MAX; i++)
+		CHECK(ask(NAME_LOST_MS) != 0);
+	CHECK(!name_table_tick(t, T0 + 2 * NAME_LOST_MS - 1));
+	CHECK(name_table_tick(t, T0 + 2 * NAME_LOST_MS));
+	teardown();
+}
+
 static void test_questions(void)
 {
 	uint32_t id, ids[NAME_IN_FLIGHT_MAX];
@@ -493,7 +542,8 @@ static void test_questions(void)
 	CHECK_INT(name_table_count(t), 0);
 	use1("b.test", 0);
 	CHECK(ask(0) != 0);
-	CHECK(!good(id, "192.0.2.1", 60, 0));
+	CHECK(good(id, "192.0.2.1", 60, 0)); /* it is of the one that left */
+	CHECK(changes == 0 && failures == 0);
 	teardown();
 
 	test_case("so_many_in_flight_and_no_more");
@@ -612,5 +662,6 @@ int main(void)
 		test_random();
 		seed = s;
 	}
+	test_forgotten();
 	return test_end();
 }
