@@ -119,7 +119,8 @@ static bool limit(int what, rlim_t value)
 
 static bool drop_limits(void)
 {
-	return setpriority(PRIO_PROCESS, 0, NICE) == 0 && limit(RLIMIT_CORE, 0) && limit(RLIMIT_FSIZE, 0) &&
+	return setpriority(PRIO_PROCESS, 0, NICE) == 0 && limit(RLIMIT_CORE, 0) &&
+	       limit(RLIMIT_FSIZE, 0) &&
 	       limit(RLIMIT_NOFILE, DESCRIPTORS_MAX) &&
 	       (SANITIZED || (limit(RLIMIT_AS, MEMORY_MAX) && limit(RLIMIT_DATA, MEMORY_MAX)));
 }

@@ -283,7 +283,8 @@ static void test_source_options(void)
 	qubesdb_free(&db);
 
 	test_case("settings_wildcards_that_make_no_sense");
-	read_text("/vm-config/ringfence-wildcard-10.137.0.5 = a.test a..b  Example.com b.test. *.c\n"
+	read_text("/vm-config/ringfence-wildcard-10.137.0.5 = a.test a..b  "
+		  "Example.com b.test. *.c\n"
 		  "/vm-config/ringfence-wildcard-10.137.0 = a.test\n"
 		  "/vm-config/ringfence-wildcard-FD09::1 = a.test\n");
 	CHECK(strstr(logged, "wildcard-10.137.0.5: \"a..b\": not a name\n") != NULL);
