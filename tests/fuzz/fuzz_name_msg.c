@@ -123,7 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const struct name_events events = {on_changed, on_failed};
 	struct state s = {.now_ms = 1000};
 
-	if (name_table_new(&s.t, &(struct name_times){1, 60, 20}, 1, &events, &s) != 0)
+	if (name_table_new(&s.t, &(struct name_times){1, 60, 20, 0}, 1, &events, &s) != 0)
 		return 0;
 	name_table_allow(s.t, true);
 	use_names(&s, 0x3f);

@@ -230,7 +230,7 @@ static void test_hits(void)
 	answer = ip("192.0.2.10");
 	sources_name_changed(s, 4, "example.com");
 	(void)verdict(A, &e1);
-	sources_refresh(s);
+	sources_refresh(s, 1000);
 	(void)verdict(A, &e2);
 	CHECK(e2 != e1); /* judged again all the same */
 	CHECK(hits_after("192.0.2.10", "192.0.2.9", 2, 2));
