@@ -423,6 +423,20 @@ static void note_first(struct datagram *d, const struct frame *f, const struct p
 	d->has_first = true;
 }
 
+/* What each fragment of @len bytes says of the datagram. */
+static void note(struct datagram *d, const struct frame *f, const struct packet *p, uint32_t len)
+{
+	d->fragments++;
+	d->df |= p->family == 4 && p->df;
+	d->ce |= packet_ecn(f, p) == ECN_CE;
+	if (p->ip_len > d->largest)
+		d->largest = (uint16_t)p->ip_len;
+	if (!p->more)
+		d->total = p->frag_off + len;
+	if (p->frag_off == 0)
+		note_first(d, f, p);
+}
+
 /* The whole, as one packet, must be one that could have been sent. */
 static bool whole_fits(const struct datagram *d)
 {
@@ -476,15 +490,7 @@ struct frag_result frag_add(struct frag_table *t, const struct frag_key *key,
 		r.reason = DROP_COPY_FAILED;
 		return r;
 	}
-	d->fragments++;
-	d->df |= p->family == 4 && p->df;
-	d->ce |= packet_ecn(f, p) == ECN_CE;
-	if (p->ip_len > d->largest)
-		d->largest = (uint16_t)p->ip_len;
-	if (!p->more)
-		d->total = off + len;
-	if (off == 0)
-		note_first(d, f, p);
+	note(d, f, p, len);
 	r.reason = DROP_NONE;
 	if (d->size != d->total)
 		return r;
