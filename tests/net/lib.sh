@@ -320,7 +320,9 @@ watch_uplink() {
 leaks() {
 	local i
 	for ((i = 1; i <= ${LEAK_FILES:-0}; i++)); do
-		[ -s "$DIR/leak.$i.pcap" ] && tcpdump -n -r "$DIR/leak.$i.pcap" 2>/dev/null
+		# a scenario that changes the address looks after that one itself
+		[ -s "$DIR/leak.$i.pcap" ] && tcpdump -n -r "$DIR/leak.$i.pcap" \
+			"not src host $NEW_IP and not src host $NEW_IP6" 2>/dev/null
 	done
 }
 
