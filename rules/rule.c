@@ -47,6 +47,7 @@ struct reader {
 	uint8_t family;
 	unsigned int seen; /* options that occurred */
 	unsigned int good; /* options that were also read without a problem */
+	bool unread;	   /* an option could not even be told by its name */
 	struct rule *rule;
 	struct rule_name *name;
 };
@@ -342,13 +343,13 @@ static void judge(struct reader *r)
 	bool proto = r->good & BIT(OPT_PROTO);
 	bool icmp = proto && rule->protos == CLASS_ICMP;
 
-	if (!(r->seen & BIT(OPT_ACTION)))
+	if (!(r->seen & BIT(OPT_ACTION)) && !r->unread)
 		rule_problem(r->sink, "action: missing");
 	if (ports && icmp)
 		rule_problem(r->sink, "dstports: with proto=icmp");
 	if (rule->dns && icmp)
 		rule_problem(r->sink, "specialtarget: dns with proto=icmp");
-	if ((r->good & BIT(OPT_ICMPTYPE)) && !(r->seen & BIT(OPT_PROTO)))
+	if ((r->good & BIT(OPT_ICMPTYPE)) && !(r->seen & BIT(OPT_PROTO)) && !r->unread)
 		rule_problem(r->sink, "icmptype: without proto=icmp");
 	else if ((r->good & BIT(OPT_ICMPTYPE)) && proto && !icmp)
 		rule_problem(r->sink, "icmptype: with proto=%s",
@@ -365,36 +366,29 @@ static void judge(struct reader *r)
 	}
 }
 
-/* Spaces and bytes: what no option may contain. */
-static bool check_bytes(struct rule_sink *sink, const char *value, size_t len)
+/* An empty word: a space that separates nothing. */
+static void stray_space(struct rule_sink *sink, size_t at, size_t len)
 {
-	size_t before = sink->count;
+	if (at == 0)
+		rule_problem(sink, "leading space");
+	else if (at == len)
+		rule_problem(sink, "trailing space");
+	else
+		rule_problem(sink, "two spaces at offset %zu", at - 1);
+}
 
-	if (len == 0) {
-		rule_problem(sink, "empty rule");
-		return false;
-	}
-	if (len > RULE_TEXT_MAX) {
-		rule_problem(sink, "longer than %d bytes", RULE_TEXT_MAX);
-		return false;
-	}
-	for (size_t i = 0; i < len; i++) {
-		unsigned char c = (unsigned char)value[i];
+/* Bytes that no option may contain. */
+static bool check_bytes(struct rule_sink *sink, const struct word *w, size_t at)
+{
+	for (size_t i = 0; i < w->len; i++) {
+		unsigned char c = (unsigned char)w->text[i];
 
 		if (c < 0x20 || c > 0x7e) {
-			rule_problem(sink, "byte \\x%02x at offset %zu", c, i);
-			return false;
-		}
-		if (c == ' ' && i > 0 && value[i - 1] == ' ') {
-			rule_problem(sink, "two spaces at offset %zu", i - 1);
+			rule_problem(sink, "byte \\x%02x at offset %zu", c, at + i);
 			return false;
 		}
 	}
-	if (value[0] == ' ')
-		rule_problem(sink, "leading space");
-	if (value[len - 1] == ' ')
-		rule_problem(sink, "trailing space");
-	return sink->count == before;
+	return true;
 }
 
 void rule_parse(struct rule_sink *sink, uint8_t family, const char *value, size_t len,
@@ -404,14 +398,24 @@ void rule_parse(struct rule_sink *sink, uint8_t family, const char *value, size_
 	size_t at = 0;
 
 	*rule = (struct rule){.dst = DST_ANY, .protos = CLASS_ALL, .high = RANGE_ALL};
-	if (!check_bytes(sink, value, len))
+	if (len == 0 || len > RULE_TEXT_MAX) {
+		if (len == 0)
+			rule_problem(sink, "empty rule");
+		else
+			rule_problem(sink, "longer than %d bytes", RULE_TEXT_MAX);
 		return;
-	while (at < len) {
+	}
+	while (at <= len) {
 		const char *space = memchr(value + at, ' ', len - at);
 		size_t end = space != NULL ? (size_t)(space - value) : len;
 		struct word w = {value + at, end - at};
 
-		read_option(&r, &w);
+		if (w.len == 0)
+			stray_space(sink, at, len);
+		else if (check_bytes(sink, &w, at))
+			read_option(&r, &w);
+		else
+			r.unread = true;
 		at = end + 1;
 	}
 	judge(&r);

@@ -443,6 +443,26 @@ static const struct {
      " 0001: neither policy nor a number of at least four digits\n"
      "+0001: neither policy nor a number of at least four digits\n"
      "-0001: neither policy nor a number of at least four digits\n"},
+    {"all problems of one value",
+     {{"policy", "drop"},
+      {"0000", " action=reject  proto=t\x01p dst4=1.2.3 dsthost=a b=c "},
+      {"0001", "\x7f icmptype=8"},
+      {"0002", "   "}},
+     NULL,
+     "0000: leading space\n"
+     "0000: action: \"reject\" is neither accept nor drop\n"
+     "0000: two spaces at offset 14\n"
+     "0000: byte \\x01 at offset 23\n"
+     "0000: dst4: \"1.2.3\" is not an IPv4 address\n"
+     "0000: dsthost: a second destination\n"
+     "0000: \"b\" is not a known option\n"
+     "0000: trailing space\n"
+     "0001: byte \\x7f at offset 0\n"
+     "0002: leading space\n"
+     "0002: two spaces at offset 0\n"
+     "0002: two spaces at offset 1\n"
+     "0002: trailing space\n"
+     "0002: action: missing\n"},
     {"all problems, in key order",
      {{"0009", "action=accept dpi=x expire=1"},
       {"x", ""},
