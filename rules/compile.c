@@ -53,7 +53,7 @@ struct compiler {
 	size_t pool_size;
 };
 
-static bool name_is_possible(const char *name)
+bool rule_name_is_possible(const char *name)
 {
 	size_t len = strlen(name), label = 0;
 
@@ -199,7 +199,7 @@ static int ask_names(struct compiler *c, const struct policy_env *env)
 		const char *name = rs->text + rs->name[i];
 		struct answer *a = &c->answer[i];
 
-		if (name_is_possible(name))
+		if (rule_name_is_possible(name))
 			a->resolved = env->lookup(env->lookup_arg, name, &a->addrs, &a->count) ==
 				      NAME_RESOLVED;
 		if (!a->resolved)

@@ -79,6 +79,17 @@ bool ruleset_equal(const struct ruleset *a, const struct ruleset *b);
 size_t ruleset_count(const struct ruleset *rs);
 
 /**
+ * ruleset_value() - the text of a rule, as it was committed
+ * @index:	of a rule, or RULE_INDEX_POLICY: that of the policy
+ *
+ * Return: NULL for anything else.
+ */
+const char *ruleset_value(const struct ruleset *rs, uint32_t index);
+
+/** ruleset_host() - the dsthost of a rule, or NULL */
+const char *ruleset_host(const struct ruleset *rs, uint32_t index);
+
+/**
  * ruleset_names() - call @fn once for every distinct dsthost
  */
 void ruleset_names(const struct ruleset *rs,

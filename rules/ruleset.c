@@ -10,10 +10,10 @@
  * somebody does (0003 and 00003), no order between them can be right, and the
  * subtree is malformed.
  *
- * Building: every value is parsed into a fixed-size struct rule; keys and names
- * go into one text pool that is sized beforehand, so that offsets stay 32 bits
- * and nothing is reallocated. Names are then made distinct by sorting. All
- * work is O(n log n) in the size of the subtree.
+ * Building: every value is parsed into a fixed-size struct rule; keys, values and
+ * names go into one text pool that is sized beforehand, so that offsets stay 32 bits
+ * and nothing is reallocated. A value is kept only to be shown. Names are then made
+ * distinct by sorting. All work is O(n log n) in the size of the subtree.
  *
  * There is one walk for both callers: ruleset_parse() looks at the first
  * problem, ruleset_check() at all of them; so they cannot disagree.
@@ -28,7 +28,7 @@
 
 #define KEY_DIGITS_MIN 4
 
-static_assert((uint64_t)RULE_MAX * (RULE_KEY_MAX + RULE_NAME_MAX + 1) < UINT32_MAX,
+static_assert((uint64_t)RULE_MAX * (RULE_KEY_MAX + 2 * (RULE_TEXT_MAX + 1)) < UINT32_MAX,
 	      "offsets in the text pool fit 32 bits");
 
 enum key_kind { KEY_POLICY, KEY_RULE, KEY_ALIEN };
@@ -140,6 +140,7 @@ static void walk_rule(struct walk *w, const struct entry *e, const struct entry 
 	if (w->rs == NULL || w->sink->count != 0)
 		return;
 	rule.key = pool_add(w->rs, e->pair->key, e->key_len);
+	rule.value = pool_add(w->rs, e->pair->value, e->pair->value_len);
 	if (rule.dst == DST_NAME)
 		rule.name = pool_add(w->rs, name.text, name.len);
 	w->rs->rule[w->rs->rule_count++] = rule;
@@ -259,7 +260,7 @@ static int ruleset_new(struct ruleset **out, uint8_t family, const struct entry 
 		return -ENOMEM;
 	for (size_t i = 0; i < n; i++)
 		if (entry[i].kind == KEY_RULE && entry[i].pair->value_len <= RULE_TEXT_MAX)
-			text += entry[i].key_len + 1 + entry[i].pair->value_len + 1;
+			text += entry[i].key_len + 1 + 2 * (entry[i].pair->value_len + 1);
 	rs->family = family;
 	rs->rule = calloc(rules + 1, sizeof(*rs->rule));
 	rs->text = malloc(text);
@@ -371,6 +372,22 @@ bool ruleset_equal(const struct ruleset *a, const struct ruleset *b)
 		if (!rule_equal(a, &a->rule[i], b, &b->rule[i]))
 			return false;
 	return true;
+}
+
+const char *ruleset_value(const struct ruleset *rs, uint32_t index)
+{
+	if (index < rs->rule_count)
+		return rs->text + rs->rule[index].value;
+	if (index == RULE_INDEX_POLICY)
+		return rs->policy == RULE_ACCEPT ? "accept" : "drop";
+	return NULL;
+}
+
+const char *ruleset_host(const struct ruleset *rs, uint32_t index)
+{
+	if (index >= rs->rule_count || rs->rule[index].dst != DST_NAME)
+		return NULL;
+	return rs->text + rs->name[rs->rule[index].name];
 }
 
 size_t ruleset_count(const struct ruleset *rs)

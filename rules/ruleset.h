@@ -34,8 +34,8 @@ struct rule {
 	bool dns;	    /* only to the DNS servers */
 	uint16_t low, high; /* port or ICMP type, both ends included */
 	uint8_t net[16];    /* DST_PREFIX: host bits cleared; IPv4: first four */
-	uint32_t key;	    /* offset in ruleset.text */
-	uint32_t name;	    /* DST_NAME: index in ruleset.name */
+	uint32_t key, value; /* offsets in ruleset.text */
+	uint32_t name;	     /* DST_NAME: index in ruleset.name */
 };
 
 struct ruleset {
@@ -44,7 +44,7 @@ struct ruleset {
 	size_t rule_count, name_count, text_len;
 	struct rule *rule; /* in the order in which they are tried */
 	uint32_t *name;	   /* distinct names: offsets in text, sorted */
-	char *text;	   /* keys and names, each with its NUL */
+	char *text;	   /* keys, values and names, each with its NUL */
 };
 
 /** Where problems go; counts them. */
@@ -60,6 +60,14 @@ struct rule_sink {
 __attribute__((format(printf, 2, 3))) void rule_problem(struct rule_sink *sink, const char *format,
 							...);
 
+/**
+ * rule_name_is_possible() - whether DNS can hold a dsthost
+ *
+ * Not with an empty label, a label over 63 or over 253 in all: such a name does not
+ * resolve, and nobody is asked.
+ */
+bool rule_name_is_possible(const char *name);
+
 /** A dsthost inside the value that was parsed. */
 struct rule_name {
 	const char *text;
@@ -69,7 +77,7 @@ struct rule_name {
 /**
  * rule_parse() - parse the value of one rule key
  * @sink:	receives every problem; @rule is valid when none was added
- * @rule:	filled but for key and name
+ * @rule:	filled but for key, value and name
  * @name:	the dsthost, pointing into @value, when rule->dst is DST_NAME
  */
 void rule_parse(struct rule_sink *sink, uint8_t family, const char *value, size_t len,

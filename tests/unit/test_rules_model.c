@@ -11,6 +11,7 @@
 #include "check.h"
 #include "rules/names.h"
 #include "rules/rules.h"
+#include "rules/why.h"
 
 #include <stdlib.h>
 
@@ -226,8 +227,26 @@ static bool model_matches(const struct world *w, const struct draft *d, const st
 	return d->type == NO_OPTION || p->type == d->type;
 }
 
-/* Return: whether matcher and model agree. */
-static bool compare(const struct world *w, const struct policy *policy, const struct packet *p)
+/* Whether why_not() gives a reason for each rule that does not match, and for no other. */
+static bool reasons_agree(const struct world *w, const struct why *why, const struct packet *p,
+			  const struct rule_packet *pkt)
+{
+	char text[WHY_MAX];
+
+	for (uint32_t i = 0; i < w->count; i++) {
+		bool differs = why_not(why, i, pkt, text);
+
+		if (differs != model_matches(w, &w->rule[i], p) && differs == (text[0] != '\0'))
+			continue;
+		printf("  rule %u, %s: \"%s\"\n", i, ruleset_value(why->rules, i), text);
+		return false;
+	}
+	return true;
+}
+
+/* Return: whether matcher, reasons and model agree. */
+static bool compare(const struct world *w, const struct policy *policy, const struct why *why,
+		    const struct packet *p)
 {
 	struct addr dst = {0};
 	const char *text = address[w->family == 6][p->dst];
@@ -248,7 +267,7 @@ static bool compare(const struct world *w, const struct policy *policy, const st
 	}
 	verdict = policy_match(policy, &pkt, &index);
 	if (index == want && verdict == (accept ? RULE_ACCEPT : RULE_REJECT))
-		return true;
+		return reasons_agree(w, why, p, &pkt);
 	printf("  proto %u to %s port %d type %d: rule %u, model %u\n", p->proto, text, p->port,
 	       p->type, index, want);
 	return false;
@@ -284,6 +303,7 @@ static int run_round(uint64_t seed, struct names *names)
 	struct world w;
 	struct ruleset *rs;
 	struct policy *policy = NULL;
+	struct why why = {.env = &env};
 	int agreed = 0;
 
 	state = seed;
@@ -291,14 +311,14 @@ static int run_round(uint64_t seed, struct names *names)
 		CHECK(addr_parse(address[i / 2][i % 2], strlen(address[i / 2][i % 2]), &dns[i]) ==
 		      0);
 	draw_world(&w);
-	rs = write_and_parse(&w);
+	why.rules = rs = write_and_parse(&w);
 	if (rs == NULL || policy_compile(&policy, rs, &env) != 0)
 		agreed = -1;
 	for (unsigned int i = 0; i < PACKETS && agreed >= 0; i++) {
 		struct packet p = {draw(COUNT(address[0])), packet_proto[draw(COUNT(packet_proto))],
 				   port[draw(COUNT(port))], type[draw(COUNT(type))]};
 
-		agreed = compare(&w, policy, &p) ? agreed + 1 : -1;
+		agreed = compare(&w, policy, &why, &p) ? agreed + 1 : -1;
 	}
 	policy_free(&policy);
 	ruleset_free(&rs);
