@@ -23,25 +23,6 @@
 
 static const uint8_t default_uplink_mac[6] = {0x00, 0x16, 0x3e, 0x5e, 0x6c, 0x00};
 
-static struct addr db_addr(const struct daemon *d, const char *path, uint8_t family)
-{
-	struct addr a = {0};
-	char line[128];
-	size_t len;
-	const char *text = qubesdb_read(d->db, path, &len);
-
-	if (text == NULL || len == 0)
-		return (struct addr){0};
-	if (addr_parse(text, len, &a) != 0 || a.family != family) {
-		/* once for each interface that wants it, at each change: limited */
-		snprintf(line, sizeof(line), "%s: \"%.48s\" is not an IPv%d address", path, text,
-			 family);
-		log_peer(d->now_ms, LOG_LEVEL_WARNING, line);
-		return (struct addr){0};
-	}
-	return a;
-}
-
 /* "IPv4 [IPv6]" in any order: the first of each family, nothing else. */
 static void parse_ips(const struct port *port, struct addr *ip4, struct addr *ip6)
 {
@@ -73,20 +54,20 @@ static void set_iface(struct daemon *d, struct attachment *at)
 	switch (port->role) {
 	case PORT_ROLE_UPLINK:
 		iface.kind = IFACE_UPLINK;
-		iface.ip4 = db_addr(d, "/qubes-ip", 4);
-		iface.ip6 = db_addr(d, "/qubes-ip6", 6);
-		iface.gateway4 = db_addr(d, "/qubes-gateway", 4);
-		iface.gateway6 = db_addr(d, "/qubes-gateway6", 6);
+		iface.ip4 = settings_addr(d->db, "/qubes-ip", 4);
+		iface.ip6 = settings_addr(d->db, "/qubes-ip6", 6);
+		iface.gateway4 = settings_addr(d->db, "/qubes-gateway", 4);
+		iface.gateway6 = settings_addr(d->db, "/qubes-gateway6", 6);
 		break;
 	case PORT_ROLE_CLIENT:
 	case PORT_ROLE_SELF:
 		iface.kind = port->role == PORT_ROLE_SELF ? IFACE_SELF : IFACE_CLIENT;
 		iface.ip4 = at->ip4;
 		iface.ip6 = at->ip6;
-		iface.gateway4 = db_addr(d, "/qubes-netvm-gateway", 4);
-		iface.gateway6 = db_addr(d, "/qubes-netvm-gateway6", 6);
+		iface.gateway4 = settings_addr(d->db, "/qubes-netvm-gateway", 4);
+		iface.gateway6 = settings_addr(d->db, "/qubes-netvm-gateway6", 6);
 		if (iface.gateway4.family == 0)
-			iface.gateway4 = db_addr(d, "/qubes-ip", 4);
+			iface.gateway4 = settings_addr(d->db, "/qubes-ip", 4);
 		if (port->role == PORT_ROLE_CLIENT)
 			iface.visible4 = settings_visible(d->db, &at->ip4, &iface.gateway4);
 		break;
@@ -99,7 +80,8 @@ static void set_iface(struct daemon *d, struct attachment *at)
 /* Whom it asks, and whether the way there is another one (a netvm switch). */
 static void configure_resolver(struct daemon *d)
 {
-	const struct addr own[2] = {db_addr(d, "/qubes-ip", 4), db_addr(d, "/qubes-gateway", 4)};
+	const struct addr own[2] = {settings_addr(d->db, "/qubes-ip", 4),
+				    settings_addr(d->db, "/qubes-gateway", 4)};
 	struct addr servers[DNS_SERVERS_MAX];
 
 	if (d->resolver == NULL)

@@ -3,6 +3,7 @@
 
 #include "firewall/dns_wire.h"
 #include "firewall/log.h"
+#include "rules/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +17,40 @@
 #define KEY_FLOWS    PREFIX "-flows"
 #define KEY_LEVEL    PREFIX "-log-level"
 #define KEY_WILDCARD PREFIX "-wildcard-" /* and an address */
+#define MAPPED	     "/mapped-ip/"
 
-static struct addr read_addr(const struct qubesdb *db, const char *path, uint8_t family)
+/* Keys that hold one address. */
+static const struct {
+	const char *path;
+	uint8_t family;
+} address_keys[] = {
+	{"/qubes-ip", 4},	      {"/qubes-gateway", 4},
+	{"/qubes-netvm-gateway", 4},  {"/qubes-primary-dns", 4},
+	{"/qubes-secondary-dns", 4},  {"/qubes-netvm-primary-dns", 4},
+	{"/qubes-ip6", 6},	      {"/qubes-netvm-secondary-dns", 4},
+	{"/qubes-gateway6", 6},	      {"/qubes-netvm-gateway6", 6},
+};
+
+/* One reading of all keys, and where its problems go. */
+struct reader {
+	struct settings *s;
+	const struct qubesdb *db;
+	void (*problem)(void *arg, const char *path, const char *text);
+	void *arg;
+};
+
+/* "VALUE" WHAT; the value is what the user reads first, so it is cut, not the rest. */
+static void complain(const struct reader *r, const char *path, const char *word, size_t len,
+		     const char *what)
+{
+	char text[sizeof(((struct settings_problem *)0)->text)], value[52];
+
+	snprintf(text, sizeof(text), "\"%s\"%s%s", text_escape(value, sizeof(value), word, len),
+		 what[0] == ':' ? "" : " ", what);
+	r->problem(r->arg, path, text);
+}
+
+struct addr settings_addr(const struct qubesdb *db, const char *path, uint8_t family)
 {
 	struct addr a = {0};
 	size_t len;
@@ -28,30 +61,35 @@ static struct addr read_addr(const struct qubesdb *db, const char *path, uint8_t
 	return a;
 }
 
-static void complain(uint64_t now_ms, const char *path, const char *word, size_t len,
-		     const char *what)
+/* An empty value is what dom0 writes for "none". */
+static void check_addresses(const struct reader *r)
 {
-	char line[192];
+	for (size_t i = 0; i < sizeof(address_keys) / sizeof(address_keys[0]); i++) {
+		const char *path = address_keys[i].path, *text;
+		uint8_t family = address_keys[i].family;
+		size_t len;
 
-	snprintf(line, sizeof(line), "%s: \"%.*s\": %s", path, len > 48 ? 48 : (int)len, word,
-		 what);
-	log_peer(now_ms, LOG_LEVEL_WARNING, line);
+		text = qubesdb_read(r->db, path, &len);
+		if (text != NULL && len > 0 && settings_addr(r->db, path, family).family == 0)
+			complain(r, path, text, len,
+				 family == 4 ? "is not an IPv4 address" : "is not an IPv6 address");
+	}
 }
 
 /* Addresses of one family (0: any) separated by spaces, behind those in @out. */
-static size_t read_list(const struct qubesdb *db, const char *path, uint8_t family,
-			struct addr *out, size_t n, size_t max, uint64_t now_ms)
+static size_t read_list(const struct reader *r, const char *path, uint8_t family,
+			struct addr *out, size_t n, size_t max)
 {
-	const char *p = qubesdb_read(db, path, NULL);
+	const char *p = qubesdb_read(r->db, path, NULL);
 
 	while (p != NULL && *p != '\0') {
 		size_t len = strcspn(p, " ");
 		struct addr a;
 
 		if (len > 0 && (addr_parse(p, len, &a) != 0 || (family && a.family != family)))
-			complain(now_ms, path, p, len, "not an address");
+			complain(r, path, p, len, ": not an address");
 		else if (len > 0 && n == max)
-			complain(now_ms, path, p, len, "too many addresses");
+			complain(r, path, p, len, ": too many addresses");
 		else if (len > 0)
 			out[n++] = a;
 		p += len;
@@ -66,10 +104,10 @@ static size_t read_list(const struct qubesdb *db, const char *path, uint8_t fami
  */
 static void read_dns(struct settings *s, const struct qubesdb *db)
 {
-	struct addr virt[2] = {read_addr(db, "/qubes-netvm-primary-dns", 4),
-			       read_addr(db, "/qubes-netvm-secondary-dns", 4)};
-	struct addr real[2] = {read_addr(db, "/qubes-primary-dns", 4),
-			       read_addr(db, "/qubes-secondary-dns", 4)};
+	struct addr virt[2] = {settings_addr(db, "/qubes-netvm-primary-dns", 4),
+			       settings_addr(db, "/qubes-netvm-secondary-dns", 4)};
+	struct addr real[2] = {settings_addr(db, "/qubes-primary-dns", 4),
+			       settings_addr(db, "/qubes-secondary-dns", 4)};
 
 	if (real[0].family == 0)
 		real[0] = real[1];
@@ -80,21 +118,21 @@ static void read_dns(struct settings *s, const struct qubesdb *db)
 			s->dns[s->dns_count++] = (struct engine_dns){virt[i], real[i]};
 }
 
-static void read_set(struct settings_set *set, const struct qubesdb *db, const char *path,
-		     uint64_t now_ms)
+static void read_set(const struct reader *r, struct settings_set *set, const char *path)
 {
-	const char *value = qubesdb_read(db, path, NULL);
+	const char *value = qubesdb_read(r->db, path, NULL);
 
 	set->all = value != NULL && strcmp(value, "all") == 0;
 	if (!set->all)
-		set->count = read_list(db, path, 0, set->addr, 0, SETTINGS_SET_MAX, now_ms);
+		set->count = read_list(r, path, 0, set->addr, 0, SETTINGS_SET_MAX);
 }
 
 /* "ADDRESS=N" words. */
-static void read_quotas(struct settings *s, const struct qubesdb *db, uint64_t now_ms)
+static void read_quotas(const struct reader *r)
 {
 	static const char path[] = KEY_FLOWS;
-	const char *p = qubesdb_read(db, path, NULL);
+	const char *p = qubesdb_read(r->db, path, NULL);
+	struct settings *s = r->s;
 
 	while (p != NULL && *p != '\0') {
 		size_t len = strcspn(p, " "), name = strcspn(p, "= ");
@@ -105,9 +143,9 @@ static void read_quotas(struct settings *s, const struct qubesdb *db, uint64_t n
 			q.flows = (uint32_t)strtoul(p + name + 1, &end, 10);
 		if (len > 0 && (end != p + len || len - name > 8 ||
 				addr_parse(p, name, &q.addr) != 0))
-			complain(now_ms, path, p, len, "not ADDRESS=NUMBER");
+			complain(r, path, p, len, ": not ADDRESS=NUMBER");
 		else if (len > 0 && s->quota_count == SETTINGS_SET_MAX)
-			complain(now_ms, path, p, len, "too many");
+			complain(r, path, p, len, ": too many");
 		else if (len > 0)
 			s->quota[s->quota_count++] = q;
 		p += len;
@@ -115,17 +153,19 @@ static void read_quotas(struct settings *s, const struct qubesdb *db, uint64_t n
 	}
 }
 
-static void read_log_level(struct settings *s, const struct qubesdb *db, uint64_t now_ms)
+static void read_log_level(const struct reader *r)
 {
 	static const char path[] = KEY_LEVEL;
-	const char *value = qubesdb_read(db, path, NULL);
+	const char *value = qubesdb_read(r->db, path, NULL);
 	int level = value != NULL ? log_level_parse(value) : 0;
 
 	if (level < 0)
-		complain(now_ms, path, value, strlen(value), "no level");
+		complain(r, path, value, strlen(value), ": no level");
 	else
-		s->log_level = level;
+		r->s->log_level = level;
 }
+
+/* --- keys that are found by looking for them -------------------------------------- */
 
 /* Whether it is spelled as a dsthost that DNS can hold. */
 static bool is_name(const char *word, size_t len)
@@ -144,31 +184,31 @@ static bool is_name(const char *word, size_t len)
 }
 
 /* What settings_wildcards() will give, or never look at. */
-static void check_wildcards(const char *path, const char *value, uint64_t now_ms)
+static void check_wildcards(const struct reader *r, const char *path, const char *value)
 {
 	const char *ip = path + strlen(KEY_WILDCARD);
-	char text[ADDR_STRLEN], what[ADDR_STRLEN + 16];
+	char text[ADDR_STRLEN], what[ADDR_STRLEN + 20];
 	struct addr a;
 
 	if (addr_parse(ip, strlen(ip), &a) != 0) {
-		complain(now_ms, path, ip, strlen(ip), "not an address");
+		complain(r, path, ip, strlen(ip), ": not an address");
 	} else if (strcmp(addr_format(&a, text), ip) != 0) {
-		snprintf(what, sizeof(what), "not written as %s", text);
-		complain(now_ms, path, ip, strlen(ip), what);
+		snprintf(what, sizeof(what), ": not written as %s", text);
+		complain(r, path, ip, strlen(ip), what);
 	}
 	for (const char *p = value; *p != '\0'; p += strspn(p, " ")) {
 		size_t len = strcspn(p, " ");
 
 		if (len > 0 && !is_name(p, len))
-			complain(now_ms, path, p, len, "not a name");
+			complain(r, path, p, len, ": not a name");
 		p += len;
 	}
 }
 
-static void check_key(void *arg, const char *path, const char *value, size_t len)
+static void check_config(void *arg, const char *path, const char *value, size_t len)
 {
 	static const char *const known[] = {KEY_EIM, KEY_LEARN, KEY_QUIET, KEY_FLOWS, KEY_LEVEL};
-	const uint64_t *now_ms = arg;
+	const struct reader *r = arg;
 
 	if (strncmp(path, PREFIX, strlen(PREFIX)) != 0)
 		return;
@@ -176,26 +216,111 @@ static void check_key(void *arg, const char *path, const char *value, size_t len
 		if (strcmp(path, known[i]) == 0)
 			return;
 	if (strncmp(path, KEY_WILDCARD, strlen(KEY_WILDCARD)) == 0)
-		check_wildcards(path, value, *now_ms);
+		check_wildcards(r, path, value);
 	else
-		complain(*now_ms, path, value, len, "no such key");
+		complain(r, path, value, len, ": no such key");
+}
+
+/* /mapped-ip/ADDRESS/visible-ip and visible-gateway: an IPv4 address each. */
+static void check_mapped(void *arg, const char *path, const char *value, size_t len)
+{
+	const struct reader *r = arg;
+	const char *source = path + strlen(MAPPED), *leaf = strchr(source, '/');
+	char other[QUBESDB_PATH_MAX + 16];
+	struct addr real, visible;
+	bool is_ip;
+
+	if (leaf == NULL || addr_parse(source, (size_t)(leaf - source), &real) != 0) {
+		r->problem(r->arg, path, "names no address: ignored");
+		return;
+	}
+	is_ip = strcmp(leaf, "/visible-ip") == 0;
+	if (real.family != 4 || (!is_ip && strcmp(leaf, "/visible-gateway") != 0))
+		return;
+	if (addr_parse(value, len, &visible) != 0 || visible.family != 4) {
+		complain(r, path, value, len, "is not an IPv4 address");
+		return;
+	}
+	snprintf(other, sizeof(other), MAPPED "%.*s/visible-%s", (int)(leaf - source), source,
+		 is_ip ? "gateway" : "ip");
+	if (qubesdb_read(r->db, other, NULL) == NULL)
+		complain(r, path, value, len,
+			 is_ip ? "has no visible-gateway: ignored" : "has no visible-ip: ignored");
+}
+
+/* --- reading ----------------------------------------------------------------------- */
+
+static void read_all(struct reader *r)
+{
+	struct settings *s = r->s;
+
+	check_addresses(r);
+	read_dns(s, r->db);
+	s->connected_count =
+		read_list(r, "/connected-ips", 4, s->connected, 0, ENGINE_CONNECTED_MAX);
+	s->connected_count = read_list(r, "/connected-ips6", 6, s->connected, s->connected_count,
+				       ENGINE_CONNECTED_MAX);
+	qubesdb_list(r->db, MAPPED, check_mapped, r);
+	qubesdb_list(r->db, VM_CONFIG, check_config, r);
+	read_set(r, &s->eim, KEY_EIM);
+	read_set(r, &s->learn, KEY_LEARN);
+	read_set(r, &s->quiet, KEY_QUIET);
+	read_quotas(r);
+	read_log_level(r);
+}
+
+static void keep(void *arg, const char *path, const char *text)
+{
+	struct settings *s = arg;
+	struct settings_problem *p;
+
+	if (s->problem_count++ >= SETTINGS_PROBLEM_MAX)
+		return;
+	p = &s->problem[s->problem_count - 1];
+	snprintf(p->path, sizeof(p->path), "%s", path);
+	snprintf(p->text, sizeof(p->text), "%s", text);
+}
+
+size_t settings_problems(const struct settings *s)
+{
+	return s->problem_count < SETTINGS_PROBLEM_MAX ? s->problem_count : SETTINGS_PROBLEM_MAX;
+}
+
+static bool has_problem(const struct settings *s, const struct settings_problem *p)
+{
+	for (size_t i = 0; i < settings_problems(s); i++)
+		if (strcmp(s->problem[i].path, p->path) == 0 &&
+		    strcmp(s->problem[i].text, p->text) == 0)
+			return true;
+	return false;
 }
 
 void settings_read(struct settings *s, const struct qubesdb *db, uint64_t now_ms)
 {
+	struct settings old = *s;
+	struct reader r = {.s = s, .db = db, .problem = keep, .arg = s};
+	char line[sizeof(struct settings_problem) + 4];
+
 	memset(s, 0, sizeof(*s));
 	s->db = db;
-	read_dns(s, db);
-	s->connected_count = read_list(db, "/connected-ips", 4, s->connected, 0,
-				       ENGINE_CONNECTED_MAX, now_ms);
-	s->connected_count = read_list(db, "/connected-ips6", 6, s->connected,
-				       s->connected_count, ENGINE_CONNECTED_MAX, now_ms);
-	read_set(&s->eim, db, KEY_EIM, now_ms);
-	read_set(&s->learn, db, KEY_LEARN, now_ms);
-	read_set(&s->quiet, db, KEY_QUIET, now_ms);
-	read_quotas(s, db, now_ms);
-	read_log_level(s, db, now_ms);
-	qubesdb_list(db, VM_CONFIG, check_key, &now_ms);
+	read_all(&r);
+	for (size_t i = 0; i < settings_problems(s); i++) {
+		const struct settings_problem *p = &s->problem[i];
+
+		if (has_problem(&old, p))
+			continue;
+		snprintf(line, sizeof(line), "%s: %s", p->path, p->text);
+		log_peer(now_ms, LOG_LEVEL_WARNING, line);
+	}
+}
+
+void settings_check(const struct qubesdb *db,
+		    void (*fn)(void *arg, const char *path, const char *text), void *arg)
+{
+	struct settings s = {.db = db};
+	struct reader r = {.s = &s, .db = db, .problem = fn, .arg = arg};
+
+	read_all(&r);
 }
 
 static bool set_has(const struct settings_set *set, const struct addr *addr)
@@ -239,12 +364,14 @@ struct addr settings_visible(const struct qubesdb *db, const struct addr *real,
 		return (struct addr){0};
 	addr_format(real, text);
 	snprintf(path, sizeof(path), "/mapped-ip/%s/visible-ip", text);
-	visible = read_addr(db, path, 4);
+	visible = settings_addr(db, path, 4);
 	snprintf(path, sizeof(path), "/mapped-ip/%s/visible-gateway", text);
-	known = read_addr(db, path, 4);
-	/* dom0 writes both for every client; only another address means anything */
-	if (visible.family == 0 || known.family == 0 || addr_equal(&visible, real))
+	known = settings_addr(db, path, 4);
+	/* dom0 writes both for every client: usually its own address and our own */
+	if (visible.family == 0 || known.family == 0)
 		return (struct addr){0};
 	*gateway = known;
+	if (addr_equal(&visible, real))
+		return (struct addr){0};
 	return visible;
 }

@@ -95,7 +95,7 @@ static void read_text(const char *text)
 {
 	open_db(text);
 	now_ms += 100000; /* the limit on log lines is full again */
-	memset(&s, 0xee, sizeof(s));
+	memset(&s, 0, sizeof(s)); /* nothing was read before */
 	log_begin();
 	settings_read(&s, db, now_ms);
 	log_end();
@@ -351,6 +351,161 @@ static void test_eim(void)
 	CHECK(strstr(logged, "too many addresses\n") != NULL);
 }
 
+/* --- problems ------------------------------------------------------------------------------- */
+
+/* What is logged when the settings are read once more, from this text. */
+static void read_again(const char *text)
+{
+	open_db(text);
+	now_ms += 100000;
+	log_begin();
+	settings_read(&s, db, now_ms);
+	log_end();
+	qubesdb_free(&db);
+}
+
+static size_t lines(void)
+{
+	size_t n = 0;
+
+	for (const char *p = logged; (p = strchr(p, '\n')) != NULL; p++)
+		n++;
+	return n;
+}
+
+static void test_said_once(void)
+{
+	static char text[4096];
+	size_t n;
+
+	test_case("U9_malformed_text_is_logged_once");
+	read_text("/qubes-primary-dns = 192.0.2.\n/connected-ips = x 10.137.0.5\n");
+	CHECK_STR(logged, "ringfenced: warning: /qubes-primary-dns: \"192.0.2.\" is not an IPv4 "
+			  "address\nringfenced: warning: /connected-ips: \"x\": not an address\n");
+	read_again("/qubes-primary-dns = 192.0.2.\n/connected-ips = x 10.137.0.5\n");
+	CHECK_STR(logged, "");
+	CHECK_INT(s.problem_count, 2);
+
+	test_case("U9_another_value_is_logged_again");
+	read_again("/qubes-primary-dns = 192.0.\n/connected-ips = 10.137.0.6 x\n");
+	CHECK_STR(logged, "ringfenced: warning: /qubes-primary-dns: \"192.0.\" is not an IPv4 "
+			  "address\n");
+
+	test_case("U9_what_comes_back_is_logged_again");
+	read_again("/qubes-primary-dns = 192.0.2.53\n");
+	CHECK_STR(logged, "");
+	CHECK_INT(s.problem_count, 0);
+	read_again("/qubes-primary-dns = 192.0.\n");
+	CHECK_INT(lines(), 1);
+
+	test_case("D7_problems_are_bounded");
+	n = (size_t)snprintf(text, sizeof(text), "/connected-ips =");
+	for (int i = 0; i < 500; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, " x%d", i);
+	read_text(text);
+	CHECK_INT(s.problem_count, 500);
+	CHECK_INT(settings_problems(&s), SETTINGS_PROBLEM_MAX);
+	CHECK_STR(s.problem[SETTINGS_PROBLEM_MAX - 1].text, "\"x63\": not an address");
+	read_again(text);
+	CHECK_STR(logged, "");
+}
+
+struct found {
+	char text[8192];
+	size_t len;
+};
+
+static void add_problem(void *arg, const char *path, const char *text)
+{
+	struct found *f = arg;
+
+	f->len += (size_t)snprintf(f->text + f->len, sizeof(f->text) - f->len, "%s: %s\n", path,
+				   text);
+}
+
+/* Each text, and every problem of it. */
+static void test_problems(void)
+{
+	static const struct {
+		const char *name, *text, *problems;
+	} table[] = {
+	    {"U9_nothing_wrong",
+	     V1 V2 R1 R2 "/qubes-ip = 10.137.0.4\n/qubes-ip6 = fd09::4\n/qubes-gateway =\n"
+			 "/connected-ips =\n/connected-ips6 = fd09::5\n"
+			 "/mapped-ip/10.137.0.5/visible-ip = 10.137.0.5\n"
+			 "/mapped-ip/10.137.0.5/visible-gateway = 10.137.0.4\n"
+			 "/vm-config/ringfence-eim = all\n/vm-config/ringfence-quiet =\n"
+			 "/vm-config/ringfence-dns-learn = 10.137.0.5 fd09::5\n"
+			 "/vm-config/ringfence-flows = 10.137.0.5=10\n"
+			 "/vm-config/ringfence-log-level = debug\n"
+			 "/vm-config/ringfence-wildcard-10.137.0.5 =  a.test  b-c.d_e \n"
+			 "/vm-config/ringfence-wildcard-fd09::5 =\n/vm-config/other = x\n",
+	     ""},
+	    {"U9_each_address_key",
+	     "/qubes-ip = fd09::4\n/qubes-gateway = 10.137.0\n/qubes-netvm-gateway = x\n"
+	     "/qubes-ip6 = 10.137.0.4\n/qubes-gateway6 = fd09:::1\n"
+	     "/qubes-netvm-gateway6 = fd09::1/64\n/qubes-primary-dns = 2001:db8::53\n"
+	     "/qubes-secondary-dns = a b\n/qubes-netvm-primary-dns = 1.2.3.4 \n"
+	     "/qubes-netvm-secondary-dns = 01.2.3.4\n",
+	     "/qubes-ip: \"fd09::4\" is not an IPv4 address\n"
+	     "/qubes-gateway: \"10.137.0\" is not an IPv4 address\n"
+	     "/qubes-netvm-gateway: \"x\" is not an IPv4 address\n"
+	     "/qubes-primary-dns: \"2001:db8::53\" is not an IPv4 address\n"
+	     "/qubes-secondary-dns: \"a b\" is not an IPv4 address\n"
+	     "/qubes-netvm-primary-dns: \"1.2.3.4 \" is not an IPv4 address\n"
+	     "/qubes-ip6: \"10.137.0.4\" is not an IPv6 address\n"
+	     "/qubes-netvm-secondary-dns: \"01.2.3.4\" is not an IPv4 address\n"
+	     "/qubes-gateway6: \"fd09:::1\" is not an IPv6 address\n"
+	     "/qubes-netvm-gateway6: \"fd09::1/64\" is not an IPv6 address\n"},
+	    {"Q11_U9_mapped_ip",
+	     "/mapped-ip/10.137.0.5/visible-ip = 192.168.0\n"
+	     "/mapped-ip/10.137.0.5/visible-gateway = gw\n"
+	     "/mapped-ip/10.137.0.6/visible-ip = 192.168.0.9\n"
+	     "/mapped-ip/10.137.0.7/visible-gateway = 192.168.0.1\n"
+	     "/mapped-ip/10.137.0.8/note = x\n/mapped-ip/x/visible-ip = 192.168.0.9\n"
+	     "/mapped-ip/10.137.0.9 = x\n",
+	     "/mapped-ip/10.137.0.5/visible-gateway: \"gw\" is not an IPv4 address\n"
+	     "/mapped-ip/10.137.0.5/visible-ip: \"192.168.0\" is not an IPv4 address\n"
+	     "/mapped-ip/10.137.0.6/visible-ip: \"192.168.0.9\" has no visible-gateway: ignored\n"
+	     "/mapped-ip/10.137.0.7/visible-gateway: \"192.168.0.1\" has no visible-ip: ignored\n"
+	     "/mapped-ip/10.137.0.9: names no address: ignored\n"
+	     "/mapped-ip/x/visible-ip: names no address: ignored\n"},
+	    {"U9_settings_of_the_user",
+	     "/vm-config/ringfence = 1\n/vm-config/ringfence-frob = 1\n"
+	     "/vm-config/ringfence-eim = some 10.137.0.5\n"
+	     "/vm-config/ringfence-flows = 10.137.0.5=x 10.137.0.6=0\n"
+	     "/vm-config/ringfence-log-level = loud\n"
+	     "/vm-config/ringfence-wildcard-10.137.0 = a.test\n"
+	     "/vm-config/ringfence-wildcard-fd09:0::5 = a.test\n"
+	     "/vm-config/ringfence-wildcard-10.137.0.5 = A.test a,b b.test. *.test\n",
+	     "/vm-config/ringfence: \"1\": no such key\n"
+	     "/vm-config/ringfence-frob: \"1\": no such key\n"
+	     "/vm-config/ringfence-wildcard-10.137.0: \"10.137.0\": not an address\n"
+	     "/vm-config/ringfence-wildcard-10.137.0.5: \"A.test\": not a name\n"
+	     "/vm-config/ringfence-wildcard-10.137.0.5: \"a,b\": not a name\n"
+	     "/vm-config/ringfence-wildcard-10.137.0.5: \"*.test\": not a name\n"
+	     "/vm-config/ringfence-wildcard-fd09:0::5: \"fd09:0::5\": not written as fd09::5\n"
+	     "/vm-config/ringfence-eim: \"some\": not an address\n"
+	     "/vm-config/ringfence-flows: \"10.137.0.5=x\": not ADDRESS=NUMBER\n"
+	     "/vm-config/ringfence-flows: \"10.137.0.6=0\": not ADDRESS=NUMBER\n"
+	     "/vm-config/ringfence-log-level: \"loud\": no level\n"},
+	};
+	static struct found found;
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		test_case(table[i].name);
+		open_db(table[i].text);
+		found.len = 0;
+		found.text[0] = '\0';
+		log_begin();
+		settings_check(db, add_problem, &found);
+		log_end();
+		CHECK_STR(found.text, table[i].problems);
+		CHECK_STR(logged, "");
+		qubesdb_free(&db);
+	}
+}
+
 /* --- fake-ip ------------------------------------------------------------------------------- */
 
 static void test_visible(void)
@@ -364,6 +519,8 @@ static void test_visible(void)
 	    {"Q11_another_address", IP "192.168.0.9\n" GATEWAY "192.168.0.1\n", "192.168.0.9",
 	     "192.168.0.1"},
 	    {"Q11_the_real_one", IP "10.137.0.5\n" GATEWAY "10.137.0.2\n", "none", "10.137.0.2"},
+	    {"Q11_U9_another_gateway_alone", IP "10.137.0.5\n" GATEWAY "192.168.0.1\n", "none",
+	     "192.168.0.1"},
 	    {"Q11_no_gateway", IP "192.168.0.9\n", "none", "10.137.0.2"},
 	    {"Q11_no_address", GATEWAY "192.168.0.1\n", "none", "10.137.0.2"},
 	    {"Q11_malformed_address", IP "192.168.0\n" GATEWAY "192.168.0.1\n", "none",
@@ -508,6 +665,8 @@ int main(void)
 	test_connected();
 	test_eim();
 	test_source_options();
+	test_said_once();
+	test_problems();
 	test_visible();
 	test_format();
 	test_drain();
