@@ -2,9 +2,11 @@
 #include "firewall/control.h"
 
 #include "firewall/daemon.h"
+#include "firewall/explain.h"
 #include "firewall/log.h"
 #include "firewall/status.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +14,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+static_assert(CONTROL_LINE_MAX >= QUESTION_LINE_MAX, "a question fits");
 
 struct client {
 	struct loop_watch watch; /* fd -1: a free slot */
@@ -61,8 +65,12 @@ static void client_write(struct client *c)
 
 static void client_answer(struct client *c)
 {
+	static const char explain[] = QUESTION_REQUEST " ";
+
 	if (strcmp(c->line, "status") == 0)
 		c->reply = status_json(c->control->d);
+	else if (strncmp(c->line, explain, sizeof(explain) - 1) == 0)
+		c->reply = explain_live(c->control->d, c->line + sizeof(explain) - 1);
 	else
 		c->reply = strdup("{\"error\": \"unknown request\"}\n");
 	if (c->reply == NULL) {

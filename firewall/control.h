@@ -2,8 +2,9 @@
 /*
  * The control socket: one line in, one JSON object out, closed.
  *
- * Requests: "status". The socket is root's (mode 0600); still, a client that
- * does not read or write costs a slot for CONTROL_TIMEOUT_MS and nothing else.
+ * Requests: "status", and "explain ..." as question_line() writes it. The socket is
+ * root's (mode 0600); still, a client that does not read or write costs a slot for
+ * CONTROL_TIMEOUT_MS and nothing else.
  */
 #ifndef FIREWALL_CONTROL_H
 #define FIREWALL_CONTROL_H

@@ -106,6 +106,16 @@ struct engine_source_info {
 	uint32_t flows;
 };
 
+/** What would become of the first packet of a flow. */
+struct engine_first {
+	enum rule_verdict verdict;
+	uint32_t rule;		  /* index or RULE_INDEX_* */
+	bool learned;		  /* the rule matches because of what was learned */
+	bool attached;		  /* an interface has the source */
+	enum drop_reason stopped; /* it ends, whatever the rules say; DROP_NONE: it does not */
+	struct addr from, to;	  /* as it leaves; of family 0 when it does not */
+};
+
 int engine_new(struct engine **out, const struct engine_config *config);
 void engine_free(struct engine **e);
 
@@ -176,6 +186,15 @@ bool engine_source_info(const struct engine *e, const struct addr *addr,
 /** engine_source_hits() - first packets decided by rule @index or RULE_INDEX_* */
 uint64_t engine_source_hits(const struct engine *e, const struct addr *addr,
 			    uint32_t index);
+
+/**
+ * engine_explain() - what would become of a packet; nothing is counted
+ * @pkt:	of a new flow, of @src's family
+ *
+ * Limits (ports, room for flows) and the sizes of packets are not asked.
+ */
+void engine_explain(const struct engine *e, const struct addr *src, const struct rule_packet *pkt,
+		    struct engine_first *out);
 
 /* --- surroundings --------------------------------------------------------- */
 

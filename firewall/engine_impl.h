@@ -260,6 +260,8 @@ void engine_iface_init(struct engine *e, uint16_t id);
 
 /* --- engine_source.c ----------------------------------------------------- */
 
+/* the source of an address, or SOURCE_NONE */
+uint16_t source_find(const struct engine *e, const struct addr *addr);
 uint16_t source_get(struct engine *e, const struct addr *addr);
 void source_release(struct engine *e, struct source *source);
 /* end a source's flows: all of them, or those of one interface */

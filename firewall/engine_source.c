@@ -95,7 +95,7 @@ int engine_set_connected(struct engine *e, const struct addr *addrs, size_t n)
 
 /* --- sources ---------------------------------------------------------------------- */
 
-static uint16_t source_find(const struct engine *e, const struct addr *addr)
+uint16_t source_find(const struct engine *e, const struct addr *addr)
 {
 	for (uint16_t i = 0; i < ENGINE_SOURCE_MAX; i++)
 		if (e->sources[i].used && addr_equal(&e->sources[i].addr, addr))

@@ -33,6 +33,14 @@ int log_level_parse(const char *name)
 	return -1;
 }
 
+const char *log_level_name(int level)
+{
+	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)
+		if (levels[i].level == level)
+			return levels[i].name;
+	return "?";
+}
+
 static const char *prefix_of(int level)
 {
 	for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++)

@@ -20,6 +20,9 @@ void log_set_level(int level);
 /** log_level_parse() - "error".."debug" to a level; -1 for anything else */
 int log_level_parse(const char *name);
 
+/** log_level_name() - the other way round; "?" for no level */
+const char *log_level_name(int level);
+
 /**
  * log_msg() - write one line; control and non-ASCII bytes come out as \xNN
  */

@@ -88,7 +88,7 @@ static enum drop_reason check_options(const uint8_t *opt, size_t len, bool pass)
 }
 
 /* P6, P9; RFC 1812 5.3.7, RFC 1122 3.2.1.3, RFC 6890. */
-static enum drop_reason check_addresses(const uint8_t *src, const uint8_t *dst)
+enum drop_reason packet_check_ip4(const uint8_t *src, const uint8_t *dst)
 {
 	if (src[0] == 0 || src[0] == 127 || src[0] >= 224)
 		return DROP_MARTIAN;
@@ -128,7 +128,7 @@ enum drop_reason packet_parse_ip4(struct frame *f, struct packet *p, bool pass_o
 		if (reason)
 			return reason;
 	}
-	reason = check_addresses(f->header + IP4_SRC, f->header + IP4_DST);
+	reason = packet_check_ip4(f->header + IP4_SRC, f->header + IP4_DST);
 	if (reason)
 		return reason;
 

@@ -296,6 +296,9 @@ enum drop_reason packet_parse_ip6(struct frame *f, struct packet *p);
 /** packet_restore_atomic() - put back the header that an atomic fragment had */
 void packet_restore_atomic(struct frame *f, const struct packet *p);
 
+/** packet_check_ip4() - P6, P9 for the addresses of an IPv4 packet */
+enum drop_reason packet_check_ip4(const uint8_t *src, const uint8_t *dst);
+
 /** packet_check_ip6() - P6, P9 for the addresses of an IPv6 packet */
 enum drop_reason packet_check_ip6(const struct packet *p);
 

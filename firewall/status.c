@@ -2,6 +2,7 @@
 #include "firewall/status.h"
 
 #include "firewall/daemon.h"
+#include "firewall/log.h"
 #include "firewall/status_names.h"
 
 #include <jansson.h>
@@ -219,6 +220,25 @@ static void source_json(void *arg, const struct source_view *v)
 	json_array_append_new(a->list, j);
 }
 
+static json_t *settings_json(const struct daemon *d)
+{
+	const struct settings *s = &d->settings;
+	int level = s->log_level != 0 ? s->log_level : d->options->log_level;
+	json_t *problems = json_array(), *dns = json_array();
+	char virt[ADDR_STRLEN], real[ADDR_STRLEN];
+
+	for (size_t i = 0; i < settings_problems(s); i++)
+		json_array_append_new(problems, json_sprintf("%s: %s", s->problem[i].path,
+							     s->problem[i].text));
+	for (size_t i = 0; i < s->dns_count; i++)
+		json_array_append_new(dns, json_pack("{s:s, s:s}", "virtual",
+						     addr_format(&s->dns[i].virt, virt), "real",
+						     addr_format(&s->dns[i].real, real)));
+	return json_pack("{s:s, s:o, s:o, s:o, s:o}", "log_level", log_level_name(level), "dns",
+			 dns, "connected", number(s->connected_count), "problems", problems,
+			 "problem_count", number(s->problem_count));
+}
+
 static json_t *drops_json(const struct daemon *d)
 {
 	const struct engine_stats *es = engine_stats(d->engine);
@@ -265,6 +285,7 @@ char *status_json(const struct daemon *d)
 	json_object_set_new(j, "fragments", fragments_json(es));
 	sources_each(d->sources, source_json, &sources);
 	json_object_set_new(j, "sources", sources.list);
+	json_object_set_new(j, "settings", settings_json(d));
 	json_object_set_new(j, "resolver", status_resolver_json(d->resolver));
 	json_object_set_new(j, "names", status_names_json(d->resolver));
 	json_object_set_new(j, "drops", drops_json(d));

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The ringfence command: one subcommand a file, over a shared reader of the
- * database file.
+ * The ringfence command: one subcommand a file, over a shared reader of a
+ * database and a shared way to ask the daemon.
  *
  * Exit codes: 0 done, 1 the answer is "no" (check found problems, no daemon
- * answers status), 2 the command line or the database file cannot be used.
+ * answers), 2 the command line or the database cannot be used.
  */
 #ifndef FIREWALL_TOOL_H
 #define FIREWALL_TOOL_H
@@ -36,9 +36,22 @@ int tool_explain(int argc, char **argv);
 int tool_check(int argc, char **argv);
 int tool_status(int argc, char **argv);
 
-/* --- the database file -------------------------------------------------------- */
+/* --- the running daemon --------------------------------------------------------- */
 
-/** A committed source of the file. */
+#define TOOL_CONTROL_PATH "/run/ringfenced.sock"
+
+/**
+ * tool_ask() - ask the daemon, print its answer
+ * @command:	for messages
+ * @request:	one line
+ *
+ * Return: the exit code.
+ */
+int tool_ask(const char *command, const char *path, const char *request);
+
+/* --- a database ----------------------------------------------------------------- */
+
+/** A committed source of it. */
 struct tool_source {
 	char *text;	  /* the address as its path spells it */
 	struct addr addr; /* family 0 when the text is no address */
@@ -49,18 +62,20 @@ struct tool_source {
 
 struct tool_db {
 	struct qubesdb *db;
-	struct tool_source *source; /* in the order of the file's paths */
+	struct tool_source *source; /* in the order in which they were read */
 	size_t count;
+	bool synced; /* all of it was read */
 	bool failed; /* out of memory while it was read */
 };
 
 /**
- * tool_db_open() - read a database file and its committed sources
+ * tool_db_open() - read a database and its committed sources
+ * @name:	a file, or socket:PATH of a QubesDB daemon
  *
  * Reports what is wrong with the file itself.
  * Return: 0, or -1 after a message.
  */
-int tool_db_open(struct tool_db *db, const char *file);
+int tool_db_open(struct tool_db *db, const char *name);
 void tool_db_close(struct tool_db *db);
 
 /**

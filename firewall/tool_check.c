@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "firewall/settings.h"
 #include "firewall/tool.h"
 
 #include <stdio.h>
@@ -14,6 +15,14 @@ static void print_problem(void *arg, const struct rule_error *err)
 	struct check *c = arg;
 
 	printf("/qubes-firewall/%s/%s: %s\n", c->source, err->key, err->text);
+	c->problems++;
+}
+
+static void print_setting(void *arg, const char *path, const char *text)
+{
+	struct check *c = arg;
+
+	printf("%s: %s\n", path, text);
 	c->problems++;
 }
 
@@ -56,13 +65,14 @@ int tool_check(int argc, char **argv)
 		file = optarg;
 	}
 	if (file == NULL || optind != argc) {
-		tool_error("check: needs --db FILE and nothing else");
+		tool_error("check: needs --db DB and nothing else");
 		return TOOL_USAGE;
 	}
 	if (tool_db_open(&db, file) != 0)
 		return TOOL_USAGE;
 	for (size_t i = 0; i < db.count; i++)
 		check_source(&db, &db.source[i], &c);
+	settings_check(db.db, print_setting, &c);
 	if (c.problems == 0)
 		printf("%zu source%s, no problems\n", db.count, db.count == 1 ? "" : "s");
 	tool_db_close(&db);

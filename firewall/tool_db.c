@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The committed sources of a database file, through the same reader as the
- * daemon's: so the tool judges what the daemon would.
+ * The committed sources of a database file or of a QubesDB daemon, through the same
+ * reader as ringfenced's: so the tool judges what that would.
  */
+#include "firewall/loop.h"
 #include "firewall/tool.h"
 
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The file is read in slices; more of them than any file has paths is a bug. */
-#define TURNS_MAX 1000000
+#define TIMEOUT_MS 5000 /* for a QubesDB daemon that does not answer */
 
 static void source_free(struct tool_source *s)
 {
@@ -53,11 +54,28 @@ static bool copy_source(struct tool_source *s, const char *text, const struct qu
 	return true;
 }
 
+/* Committed again while we were reading: the later one counts. */
+static void forget(struct tool_db *db, const char *text)
+{
+	for (size_t i = 0; i < db->count; i++) {
+		struct tool_source *s = &db->source[i];
+
+		if (s->text == NULL || strcmp(s->text, text) != 0)
+			continue;
+		source_free(s);
+		db->count--;
+		memmove(s, s + 1, (db->count - i) * sizeof(*s));
+		return;
+	}
+}
+
 static void on_commit(void *arg, const char *text, const struct qubesdb_pair *pairs, size_t n)
 {
 	struct tool_db *db = arg;
-	struct tool_source *grown = reallocarray(db->source, db->count + 1, sizeof(*grown));
+	struct tool_source *grown;
 
+	forget(db, text);
+	grown = reallocarray(db->source, db->count + 1, sizeof(*grown));
 	if (grown == NULL) {
 		db->failed = true;
 		return;
@@ -74,15 +92,44 @@ static void on_log(void *arg, int level, const char *text)
 		tool_error("%s", text);
 }
 
-int tool_db_open(struct tool_db *db, const char *file)
+static void on_synced(void *arg)
 {
-	static const struct qubesdb_events events = {.commit = on_commit, .log = on_log};
+	struct tool_db *db = arg;
+
+	db->synced = true;
+}
+
+/* Until everything was read; a file is read in slices, too. */
+static void read_all(struct tool_db *db)
+{
+	uint64_t now_ms = loop_now_us() / 1000, end_ms = now_ms + TIMEOUT_MS;
+
+	while (!db->synced && !db->failed && now_ms < end_ms) {
+		uint64_t next_ms = qubesdb_process(db->db, now_ms);
+		struct pollfd pfd = {.fd = qubesdb_fd(db->db), .events = POLLIN};
+
+		if (db->synced)
+			return;
+		if (qubesdb_want_write(db->db))
+			pfd.events |= POLLOUT;
+		if (next_ms > end_ms)
+			next_ms = end_ms;
+		if (next_ms > now_ms)
+			(void)poll(&pfd, 1, (int)(next_ms - now_ms));
+		now_ms = loop_now_us() / 1000;
+	}
+}
+
+int tool_db_open(struct tool_db *db, const char *name)
+{
+	static const struct qubesdb_events events = {
+	    .commit = on_commit, .synced = on_synced, .log = on_log};
+	bool is_socket = strncmp(name, "socket:", 7) == 0;
 	char spec[PATH_MAX + 8], err[256] = "";
-	uint64_t now_ms = 1, next = 0;
-	unsigned int turns = 0;
 
 	*db = (struct tool_db){0};
-	if (snprintf(spec, sizeof(spec), "file:%s", file) >= (int)sizeof(spec)) {
+	if (snprintf(spec, sizeof(spec), "%s%s", is_socket ? "" : "file:", name) >=
+	    (int)sizeof(spec)) {
 		tool_error("--db: the name of the file is too long");
 		return -1;
 	}
@@ -90,11 +137,9 @@ int tool_db_open(struct tool_db *db, const char *file)
 		tool_error("%s", err);
 		return -1;
 	}
-	do
-		next = qubesdb_process(db->db, now_ms);
-	while (next <= now_ms && ++turns < TURNS_MAX);
-	if (db->failed || qubesdb_state(db->db) != QUBESDB_READY) {
-		tool_error("%s: %s", file, db->failed ? "out of memory" : qubesdb_reason(db->db));
+	read_all(db);
+	if (db->failed || !db->synced) {
+		tool_error("%s: %s", name, db->failed ? "out of memory" : qubesdb_reason(db->db));
 		tool_db_close(db);
 		return -1;
 	}

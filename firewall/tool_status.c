@@ -1,163 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * Ask the daemon: one line out, one JSON object back, then end of file. The
- * whole exchange has one deadline, so a daemon that hangs does not hang us.
- */
 #include "firewall/tool.h"
-
-#include <errno.h>
-#include <jansson.h>
-#include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
-#include <time.h>
-#include <unistd.h>
-
-#define CONTROL_PATH "/run/ringfenced.sock"
-#define TIMEOUT_MS   5000
-#define REPLY_MAX    (64u << 20)
-#define REPLY_STEP   65536u
-
-static int64_t clock_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
-/* Return: a socket that has sent the request, or -errno. */
-static int ask(const char *path, int timeout_ms)
-{
-	static const char request[] = "status\n";
-	struct timeval limit = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	ssize_t sent;
-	int fd, ret;
-
-	if (strlen(path) >= sizeof(sa.sun_path))
-		return -ENAMETOOLONG;
-	memcpy(sa.sun_path, path, strlen(path));
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	/* A daemon that accepts nobody: connect() obeys the send timeout. */
-	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) == 0 &&
-	    connect(fd, (const struct sockaddr *)&sa, sizeof(sa)) == 0) {
-		sent = send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL);
-		if (sent == (ssize_t)sizeof(request) - 1)
-			return fd;
-	}
-	ret = errno == EAGAIN ? -ETIMEDOUT : errno != 0 ? -errno : -EIO;
-	close(fd);
-	return ret;
-}
-
-/* Read to the end of file. Return: bytes in *out (the caller's), or -errno. */
-static ssize_t read_reply(int fd, int64_t deadline_ms, char **out)
-{
-	char *buf = NULL;
-	size_t len = 0, size = 0;
-	int ret = 0;
-
-	while (ret == 0) {
-		struct pollfd pfd = {.fd = fd, .events = POLLIN};
-		int64_t left = deadline_ms - clock_ms();
-		ssize_t n;
-
-		if (size - len < REPLY_STEP) {
-			char *grown = size < REPLY_MAX ? realloc(buf, size + 4 * REPLY_STEP) : NULL;
-
-			if (grown == NULL) {
-				ret = -EMSGSIZE;
-				break;
-			}
-			buf = grown;
-			size += 4 * REPLY_STEP;
-		}
-		if (left <= 0 || poll(&pfd, 1, (int)left) == 0) {
-			ret = -ETIMEDOUT;
-			break;
-		}
-		n = recv(fd, buf + len, size - len, MSG_DONTWAIT);
-		if (n == 0) {
-			*out = buf;
-			return (ssize_t)len;
-		}
-		if (n > 0)
-			len += (size_t)n;
-		else if (errno != EAGAIN && errno != EINTR)
-			ret = -errno;
-	}
-	free(buf);
-	return ret;
-}
-
-static int print_reply(const char *path, const char *text, size_t len)
-{
-	json_error_t err;
-	json_t *reply;
-	const char *refusal;
-	int code = TOOL_OK;
-
-	if (len == 0) {
-		tool_error("status: %s: the daemon closed the connection", path);
-		return TOOL_NO;
-	}
-	reply = json_loadb(text, len, 0, &err);
-	if (reply == NULL) {
-		tool_error("status: %s: the reply is not JSON: %s", path, err.text);
-		return TOOL_NO;
-	}
-	refusal = json_string_value(json_object_get(reply, "error"));
-	if (refusal != NULL) {
-		tool_error("status: %s: the daemon says: %s", path, refusal);
-		code = TOOL_NO;
-	} else {
-		(void)json_dumpf(reply, stdout, JSON_INDENT(2));
-		putchar('\n');
-		code = tool_flush(TOOL_OK);
-	}
-	json_decref(reply);
-	return code;
-}
-
-static void explain_failure(const char *path, int error, int timeout_ms)
-{
-	if (error == ENOENT || error == ECONNREFUSED)
-		tool_error("status: %s: %s: no ringfenced runs there", path, strerror(error));
-	else if (error == ETIMEDOUT)
-		tool_error("status: %s: no answer in %g s", path, timeout_ms / 1000.0);
-	else
-		tool_error("status: %s: %s", path, strerror(error));
-}
-
-static int status(const char *path, int timeout_ms)
-{
-	int64_t deadline_ms = clock_ms() + timeout_ms;
-	char *text = NULL;
-	ssize_t len;
-	int fd, code;
-
-	fd = ask(path, timeout_ms);
-	if (fd < 0) {
-		explain_failure(path, -fd, timeout_ms);
-		return TOOL_NO;
-	}
-	len = read_reply(fd, deadline_ms, &text);
-	close(fd);
-	if (len < 0) {
-		explain_failure(path, (int)-len, timeout_ms);
-		return TOOL_NO;
-	}
-	code = print_reply(path, text, (size_t)len);
-	free(text);
-	return code;
-}
 
 int tool_status(int argc, char **argv)
 {
@@ -166,7 +8,7 @@ int tool_status(int argc, char **argv)
 	    {"help", no_argument, NULL, 'h'},
 	    {NULL, 0, NULL, 0},
 	};
-	const char *path = CONTROL_PATH;
+	const char *path = TOOL_CONTROL_PATH;
 	int opt;
 
 	while ((opt = tool_option(argc, argv, options)) != -1) {
@@ -180,5 +22,5 @@ int tool_status(int argc, char **argv)
 		tool_error("status: takes no arguments but --control PATH");
 		return TOOL_USAGE;
 	}
-	return status(path, TIMEOUT_MS);
+	return tool_ask("status", path, "status\n");
 }

@@ -97,7 +97,11 @@ command_line() {
 
 	write_tree 10.137.0.5 'policy=drop|0000=action=accept proto=tcp dsthost=a.test' >"$db"
 	write_tree fd09::5 'policy=accept' >>"$db"
-	expect 2 '^$' 'needs --db' explain 10.137.0.5 tcp 1.2.3.4 80
+	expect 1 '^$' "explain: $dir/none: No such file or directory: no ringfenced" \
+		explain --control "$dir/none" 10.137.0.5 tcp 1.2.3.4 80
+	expect 2 '^$' '--db and --control: one of them' \
+		explain --db "$db" --control "$dir/none" 10.137.0.5 tcp 1.2.3.4 80
+	expect 2 '^$' '--resolve needs --db' explain --resolve a.test= 10.137.0.5 tcp 1.2.3.4 80
 	expect 2 '^$' '--db needs a value' explain 10.137.0.5 tcp 1.2.3.4 80 --db
 	expect 2 '^$' 'bad option --frob' explain --frob --db "$db" 10.137.0.5 tcp 1.2.3.4 80
 	expect 2 '^$' 'needs SRC PROTO DST' explain --db "$db"
@@ -120,7 +124,7 @@ command_line() {
 	expect 2 '^$' 'missing' explain --db "$dir/missing" 10.137.0.5 tcp 1.2.3.4 80
 	expect 2 '^$' "$dir" explain --db "$dir" 10.137.0.5 tcp 1.2.3.4 80
 
-	expect 0 '"verdict": "accept".*"rule": "0000".*"text": "action=accept proto=tcp dsthost=a.test"' \
+	expect 0 '"verdict": "accept".*"rule": "0000".*"key": "/qubes-firewall/10.137.0.5/0000".*"text": "action=accept proto=tcp dsthost=a.test"' \
 		'^$' explain --db "$db" --resolve a.test=9.9.9.9 --resolve a.test=1.2.3.4 \
 		10.137.0.5 tcp 1.2.3.4 80
 	expect 0 '"rule": "0000"' '^$' explain --db="$db" --resolve=a.test=1.2.3.4 \
@@ -129,6 +133,8 @@ command_line() {
 		explain --db "$db" 10.137.0.5 tcp 1.2.3.4 80
 	expect 0 '"verdict": "accept".*"rule": "policy"' '^$' \
 		explain --db "$db" FD09:0::5 icmp 2001:db8::1 128
+	expect 0 '"names": .*"a.test": .*"state": "resolved".*"addresses": .*"9.9.9.9",.*"1.2.3.4"' '^$' \
+		explain --db "$db" --resolve a.test=9.9.9.9,1.2.3.4 10.137.0.5 udp 1.2.3.4 80
 	expect 0 '"verdict": "drop".*"rule": "none"' '^$' explain --db "$db" 10.137.0.6 47 1.2.3.4
 	expect 0 '"verdict": "drop".*"rule": "none"' '^$' explain --db "$db" fd09::6 58 ::1 128
 	expect 0 '^2 sources, no problems$' '^$' check --db "$db"
@@ -149,6 +155,78 @@ command_line() {
 	echo '/qubes-netvm-secondary-dns = 9.9.9.9' >>"$db"
 	expect 0 '"rule": "policy"' '^$' explain --db "$db" 10.137.0.5 udp 10.139.1.2 53
 	expect 0 '"rule": "0000"' '^$' explain --db "$db" 10.137.0.5 udp 9.9.9.9 53
+}
+
+# A trace has one line for each rule before the one that decided, and no other.
+trace() { # WANT argument...: its lines, joined by "|"
+	local want=$1 got
+	shift
+	got=$("$RINGFENCE" explain --trace --db "$dir/db" --resolve w.test=1.2.3.4,1.2.3.5 "$@" |
+		sed -n '/"trace": \[/,/\]/ s/^ *"\(.*\)",\{0,1\}$/\1/p' | paste -sd '|')
+	[ "$got" = "$want" ]
+	result $((!$?)) "trace $*: got $got"
+}
+
+traces() {
+	local udp port name
+	udp="0000: proto=udp: packet is tcp"
+	port="0003: dstports=80-90: port is 443"
+	name="0007: dsthost=w.test: 9.9.9.9 is none of its 2 addresses"
+	write_tree 10.137.0.5 'policy=drop|0000=action=accept proto=udp|0003=action=bogus' >"$dir/db"
+	trace "" 10.137.0.5 tcp 9.9.9.9 443 # malformed: no rule was tried
+	write_tree 10.137.0.5 'policy=drop|0000=action=accept proto=udp|0003=action=accept proto=tcp dstports=80-90|0007=action=accept dsthost=w.test|00010=action=accept dsthost=un.test|0011=action=drop specialtarget=dns' \
+		>"$dir/db"
+	trace "" 10.137.0.5 udp 1.2.3.4 1
+	trace "$udp" 10.137.0.5 tcp 9.9.9.9 80
+	trace "$udp|$port" 10.137.0.5 tcp 1.2.3.5 443
+	trace "$udp|$port|$name|00010: dsthost=un.test: does not resolve|0011: specialtarget=dns: port is 443" \
+		10.137.0.5 tcp 9.9.9.9 443
+	trace "" 10.137.0.6 tcp 9.9.9.9 443
+	expect 0 '"trace": \[\]' '^$' explain --trace --db "$dir/db" 10.137.0.6 tcp 9.9.9.9 443
+	expect 0 '^[^[]*$' '^$' explain --db "$dir/db" 10.137.0.6 tcp 9.9.9.9 443
+}
+
+# Settings: every problem, beside those of the rules
+settings() {
+	local db=$dir/db
+	write_tree 10.137.0.5 'policy=drop|0000=action=accept  proto=sctp expire=1|0001=dst4=1.2.3.4/33' >"$db"
+	cat >>"$db" <<-END
+		/connected-ips = 10.137.0.5 10.137.0 x
+		/connected-ips6 = 10.137.0.5
+		/qubes-primary-dns = 10.139.1
+		/mapped-ip/10.137.0.5/visible-ip = 192.168.0.9
+		/vm-config/ringfence-eim = everybody
+		/vm-config/ringfence-flows = 10.137.0.5=many
+		/vm-config/ringfence-frob = 1
+		/vm-config/ringfence-log-level = loud
+		/vm-config/ringfence-wildcard-10.137.0.5 = *.test
+	END
+	expect 1 '' '^$' check --db "$db"
+	sort "$dir/out" >"$dir/got"
+	sort >"$dir/want" <<-END
+		/qubes-firewall/10.137.0.5/0000: two spaces at offset 13
+		/qubes-firewall/10.137.0.5/0000: proto: "sctp" is not tcp, udp or icmp
+		/qubes-firewall/10.137.0.5/0000: expire: never valid in QubesDB
+		/qubes-firewall/10.137.0.5/0001: dst4: "1.2.3.4/33" has no prefix length of 0 to 32
+		/qubes-firewall/10.137.0.5/0001: action: missing
+		/connected-ips: "10.137.0": not an address
+		/connected-ips: "x": not an address
+		/connected-ips6: "10.137.0.5": not an address
+		/qubes-primary-dns: "10.139.1" is not an IPv4 address
+		/mapped-ip/10.137.0.5/visible-ip: "192.168.0.9" has no visible-gateway: ignored
+		/vm-config/ringfence-eim: "everybody": not an address
+		/vm-config/ringfence-flows: "10.137.0.5=many": not ADDRESS=NUMBER
+		/vm-config/ringfence-frob: no such setting
+		/vm-config/ringfence-log-level: "loud": no level
+		/vm-config/ringfence-wildcard-10.137.0.5: "*.test" has a character other than a-z 0-9 - . _
+	END
+	diff "$dir/want" "$dir/got"
+	result $((!$?)) "check: every problem of settings with its path"
+	# A bad setting blocks nobody.
+	write_tree 10.137.0.5 'policy=drop|0000=action=accept' >"$db"
+	echo '/connected-ips = x' >>"$db"
+	expect 1 '^/connected-ips: "x": not an address$' '^$' check --db "$db"
+	expect 0 '"verdict": "accept"' '^$' explain --db "$db" 10.137.0.5 tcp 1.2.3.4 80
 }
 
 problems() {
@@ -190,8 +268,8 @@ problems() {
 	printf '%b' "$(cat "$db")\n" >"$db.raw"
 	expect 1 '/0000: byte .x09 at offset 23.*/0001: byte .xff at offset 13.*/0002: empty rule' '^$' \
 		check --db "$db.raw"
-	expect 2 '^$' '--db FILE' check
-	expect 2 '^$' '--db FILE' check --db "$db" more
+	expect 2 '^$' '--db DB' check
+	expect 2 '^$' '--db DB' check --db "$db" more
 	expect 2 '^$' 'missing' check --db "$dir/missing"
 	echo 'no equals sign' >"$db"
 	expect 2 '^$' "$db" check --db "$db"
@@ -209,6 +287,8 @@ status() {
 run_file tests/unit/conformance.tsv
 [ -e ../shared/conformance/rules.tsv ] && run_file ../shared/conformance/rules.tsv
 command_line
+traces
+settings
 problems
 status
 echo "$passed passed, $failed failed"

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ringfence status against daemons that answer, refuse, babble, hang or die.
+ * ringfence status and explain against daemons that answer, refuse, babble, hang or die.
  *
  * The file under test is included: its clock and its socket are real, the
  * daemon is a child process, and the time limit is short.
  */
 #include "check.h"
-#include "firewall/tool_status.c" // NOLINT(bugprone-suspicious-include): see above
+#include "firewall/tool_control.c" // NOLINT(bugprone-suspicious-include): see above
 
 #include <fcntl.h>
 #include <signal.h>
@@ -94,7 +94,7 @@ static int run(void)
 	fflush(stdout);
 	said[0] = '\0';
 	dup2(fd, STDOUT_FILENO);
-	code = status(path, LIMIT_MS);
+	code = ask_within("status", path, "status\n", LIMIT_MS);
 	fflush(stdout);
 	dup2(saved, STDOUT_FILENO);
 	close(saved);
@@ -206,7 +206,7 @@ static void test_no_daemon(void)
 	test_case("a path too long for a socket");
 	memset(printed, 'x', 200);
 	printed[200] = '\0';
-	CHECK_INT(ask(printed, LIMIT_MS), -ENAMETOOLONG);
+	CHECK_INT(ask(printed, "status\n", LIMIT_MS), -ENAMETOOLONG);
 }
 
 int main(void)
