@@ -95,9 +95,12 @@ static void client_read(struct client *c)
 	}
 	c->line_len += (size_t)n;
 	c->line[c->line_len] = '\0';
-	end = strchr(c->line, '\n');
+	end = memchr(c->line, '\n', c->line_len);
 	if (end != NULL) {
 		*end = '\0';
+		/* what stands behind a NUL is not to be overlooked: no request has one */
+		if (strlen(c->line) != (size_t)(end - c->line))
+			c->line[0] = '\0';
 		client_answer(c);
 	} else if (c->line_len == sizeof(c->line) - 1) {
 		client_close(c);
