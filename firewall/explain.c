@@ -3,8 +3,9 @@
  * The answer names the rule, its key and its text, and what the names of the rules that
  * were looked at stand for. With a trace, each rule before the one that decided says
  * why it did not match (rules/why.h): that is found out from the rules as they were
- * written, while the verdict comes from the compiled policy. Should the two ever
- * disagree, the trace says so.
+ * written, while the verdict comes from the compiled policy. Where the two disagree,
+ * the trace says so: between the answer of a name and the policy that has it there are
+ * some milliseconds.
  */
 #include "firewall/explain.h"
 
@@ -172,13 +173,13 @@ static json_t *json_trace(struct explain *x)
 
 	for (uint32_t i = 0; i < tried; i++) {
 		bool matches = !why_not(&w, i, &pkt, why);
+		const char *hint = x->pending ? "not in force yet" : "the policy differs: a fault";
 
 		policy_key(x->policy, i, key);
 		if (matches != (i == x->rule))
 			json_array_append_new(trace,
-					      json_sprintf("%s: %s; the compiled rules disagree: "
-							   "a fault of ringfence",
-							   key, matches ? "matches" : why));
+					      json_sprintf("%s: %s (%s)", key,
+							   matches ? "matches" : why, hint));
 		else if (!matches)
 			json_array_append_new(trace, json_sprintf("%s: %s", key, why));
 	}
@@ -215,6 +216,8 @@ json_t *explain_json(const struct explain *x)
 	if (x->err != NULL)
 		add_error(answer, x);
 	add_names(answer, x);
+	if (x->pending)
+		json_object_set_new(answer, "pending", json_true());
 	if (x->question->trace)
 		json_object_set_new(answer, "trace", json_trace(&copy));
 	return answer;

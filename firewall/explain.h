@@ -22,6 +22,7 @@ struct explain {
 	const struct ruleset *rules;   /* that it was made of; NULL: none, or malformed */
 	const struct rule_error *err;  /* for a malformed source */
 	const struct policy_env *env;  /* names and DNS servers as they are now */
+	bool pending;		       /* which are not yet what the policy was made of */
 	/* each address that the source has learned for a name; NULL: none */
 	void (*learned)(void *arg, const char *name,
 			void (*fn)(void *arg, const struct addr *addr, uint64_t left_ms),

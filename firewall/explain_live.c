@@ -95,6 +95,7 @@ static json_t *answer(const struct daemon *d, const struct question *q)
 	if (l.known) {
 		x.rules = l.view.ruleset;
 		x.err = l.view.err;
+		x.pending = l.view.stale;
 		x.learned = l.view.options.learn ? learned : NULL;
 	}
 	j = explain_json(&x);

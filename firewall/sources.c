@@ -468,6 +468,7 @@ void sources_each(const struct sources *s,
 			.attached = src->attached,
 			.ruleset = src->state == SOURCE_ACTIVE ? src->rules : NULL,
 			.options = settings_options(s->settings, &src->addr),
+			.stale = src->stale,
 			.wildcards = settings_wildcards(s->settings, &src->addr),
 		};
 

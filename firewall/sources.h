@@ -35,6 +35,7 @@ struct source_view {
 	unsigned int attached;	      /* vifs with this address */
 	const struct ruleset *ruleset; /* for SOURCE_ACTIVE */
 	struct engine_source_options options;
+	bool stale; /* names of its rules have changed; not in force yet */
 	const char *wildcards; /* settings_wildcards() */
 };
 

@@ -190,8 +190,8 @@ bad_settings() { # U-9: each problem once in the log, all of them in status; nob
 		/mapped-ip/$(client_ip 2)/visible-ip: "192.168.77" is not an IPv4 address
 		/qubes-secondary-dns: "10.139.1" is not an IPv4 address
 		/vm-config/ringfence-eim: "me": not an address
-		/vm-config/ringfence-frob: no such setting
-		/vm-config/ringfence-wildcard-$(client_ip 1): "*.example.org" has a character other than a-z 0-9 - . _
+		/vm-config/ringfence-frob: "1": no such key
+		/vm-config/ringfence-wildcard-$(client_ip 1): "*.example.org": not a name
 	END
 	)"
 	is "the level" "$(stat_of .settings.log_level)" debug
@@ -287,7 +287,7 @@ checked() { # ringfence check of a file, and of a QubesDB daemon's socket
 		/qubes-firewall/$(client_ip 1)/0001: action: "reject" is neither accept nor drop
 		/qubes-firewall/$(client_ip6 2)/0000: dst4: "1.2.3.4" in the rules of an IPv6 source
 		/connected-ips: "x": not an address
-		/vm-config/ringfence-frob: no such setting
+		/vm-config/ringfence-frob: "1": no such key
 	END
 	out=$("$TOOL" check --db "$DIR/check.db")
 	is "status for a file" $? 1

@@ -216,9 +216,9 @@ settings() {
 		/mapped-ip/10.137.0.5/visible-ip: "192.168.0.9" has no visible-gateway: ignored
 		/vm-config/ringfence-eim: "everybody": not an address
 		/vm-config/ringfence-flows: "10.137.0.5=many": not ADDRESS=NUMBER
-		/vm-config/ringfence-frob: no such setting
+		/vm-config/ringfence-frob: "1": no such key
 		/vm-config/ringfence-log-level: "loud": no level
-		/vm-config/ringfence-wildcard-10.137.0.5: "*.test" has a character other than a-z 0-9 - . _
+		/vm-config/ringfence-wildcard-10.137.0.5: "*.test": not a name
 	END
 	diff "$dir/want" "$dir/got"
 	result $((!$?)) "check: every problem of settings with its path"
