@@ -9,23 +9,14 @@
  */
 #include "firewall/dns_message.h"
 #include "firewall/learn.h"
+#include "tests/fuzz/input.h"
+#include "tests/unit/dns_build.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(cond)                                                                              \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                 \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
-
-#define SOURCES	    2
-#define MESSAGE_MAX 600
+#define SOURCES 2
 
 static const char *const names[] = {"www.example.com", "cdn.test",    "a.b.c.example.com",
 				    "x.test",	       "example.com", "test"};
@@ -35,25 +26,12 @@ static const char *const wildcards[] = {
     NULL, "", "example.com", "test  example.com", "c.example.com", " "};
 #define WILDCARDS (sizeof(wildcards) / sizeof(wildcards[0]))
 
-struct input {
-	const uint8_t *p;
-	size_t n;
-};
-
 struct world {
 	struct learn *l;
 	uint64_t now;
 	bool has_rules[SOURCES], answered[SOURCES];
 	uint8_t family[SOURCES];
 };
-
-static uint8_t next(struct input *in)
-{
-	if (!in->n)
-		return 0;
-	in->n--;
-	return *in->p++;
-}
 
 /* Rules with some of the names; the source's family is @family. */
 static void set_rules(struct world *w, uint16_t source, unsigned int which, uint8_t family)
@@ -83,79 +61,47 @@ static void set_rules(struct world *w, uint16_t source, unsigned int which, uint
 	w->has_rules[source] = n > 0;
 }
 
-static size_t put_name(uint8_t *to, const char *name)
-{
-	uint8_t *p = to;
-
-	while (*name) {
-		size_t n = strcspn(name, ".");
-
-		*p++ = (uint8_t)n;
-		memcpy(p, name, n);
-		p += n;
-		name += n + (name[n] == '.');
-	}
-	*p++ = 0;
-	return (size_t)(p - to);
-}
-
 /* A query for one of the names, and when asked for an answer, records of any kind. */
-static size_t make_message(struct input *in, uint8_t m[MESSAGE_MAX], bool response, uint8_t family)
+static void make_message(struct input *in, bool response, uint8_t family)
 {
-	unsigned int records = response ? next(in) % 16 : 0;
-	size_t len = 12;
+	unsigned int records = response ? next(in) % 16 : 0, id = next(in) % 4;
+	unsigned int type = family == 6 ? DNS_TYPE_AAAA : DNS_TYPE_A;
 
-	memset(m, 0, MESSAGE_MAX);
-	m[1] = next(in) % 4;
-	m[2] = response ? 0x81 : 0x01;
-	m[3] = response ? 0x80 : 0;
-	m[5] = 1;
-	m[7] = (uint8_t)records;
-	len += put_name(m + len, names[next(in) % NAMES]);
-	m[len + 1] = family == 6 ? DNS_TYPE_AAAA : DNS_TYPE_A;
-	m[len + 3] = 1;
-	len += 4;
-	while (records-- > 0 && len + 64 < MESSAGE_MAX) {
+	put_head(id, response ? 0x8180 : 0x0100, 1, records, 0);
+	put_question(names[next(in) % NAMES], type);
+	while (records-- > 0) {
 		bool cname = next(in) % 4 == 0;
-		size_t data = family == 6 ? 16 : 4, at;
+		const char *owner = next(in) % 2 ? "@12" : names[next(in) % NAMES];
+		uint32_t ttl = (uint32_t)next(in) << 16;
+		unsigned int size = family == 6 ? 16 : 4;
 
-		if (next(in) % 2) {
-			m[len++] = 0xc0;
-			m[len++] = 12;
-		} else {
-			len += put_name(m + len, names[next(in) % NAMES]);
+		ttl |= (uint32_t)next(in) << 8;
+		if (cname) {
+			put_cname(owner, ttl, names[next(in) % NAMES]);
+			continue;
 		}
-		m[len + 1] = cname ? DNS_TYPE_CNAME : m[12 + strlen((char *)m + 12) + 2];
-		m[len + 3] = 1;
-		m[len + 5] = next(in);
-		m[len + 6] = next(in);
-		at = len + 10;
-		if (cname)
-			data = put_name(m + at, names[next(in) % NAMES]);
-		for (size_t i = 0; !cname && i < data; i++)
-			m[at + i] = next(in);
-		m[len + 9] = (uint8_t)data;
-		len = at + data;
+		put_record(owner, type, ttl, size);
+		while (size-- > 0)
+			put8(next(in));
 	}
-	return len;
 }
 
 static void message(struct world *w, struct input *in, bool response)
 {
 	uint16_t source = next(in) % SOURCES;
 	uint32_t flow = source * 4u + next(in) % 4;
-	uint8_t m[MESSAGE_MAX], raw = next(in);
-	size_t len = make_message(in, m, response, w->family[source]);
+	uint8_t raw = next(in);
 
+	make_message(in, response, w->family[source]);
 	if (raw & 1)
-		m[next(in) % len] ^= next(in);
+		msg[next(in) % len] ^= next(in);
 	if (raw & 2)
 		len = next(in) % (len + 1);
 	if (response) {
-		learn_answer(w->l, source, flow, m, len, w->now);
+		learn_answer(w->l, source, flow, msg, len, w->now);
 		w->answered[source] = true;
 	} else {
-		learn_query(w->l, source, flow, m, len, w->now);
+		learn_query(w->l, source, flow, msg, len, w->now);
 	}
 }
 

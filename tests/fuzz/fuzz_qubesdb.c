@@ -15,12 +15,8 @@
 
 #include "qubesdb/source.h"
 #include "tests/fake/vchan.h"
+#include "tests/fuzz/input.h"
 #include "tests/xen/qdb.h"
-
-struct input {
-	const uint8_t *p;
-	size_t n;
-};
 
 struct world {
 	struct qubesdb *db;
@@ -52,14 +48,6 @@ static const char *const paths[] = {
 	"-",
 };
 #define PATHS (sizeof(paths) / sizeof(paths[0]))
-
-static uint8_t next(struct input *in)
-{
-	if (!in->n)
-		return 0;
-	in->n--;
-	return *in->p++;
-}
 
 static void on_commit(void *arg, const char *source, const struct qubesdb_pair *pairs, size_t n)
 {
@@ -254,8 +242,6 @@ static int local_connect(void *arg)
 	w->fd = fd[1];
 	return fd[0];
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

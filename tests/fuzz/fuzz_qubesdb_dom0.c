@@ -16,15 +16,11 @@
 
 #include "qubesdb/source.h"
 #include "tests/fake/vchan.h"
+#include "tests/fuzz/input.h"
 #include "tests/xen/qdb.h"
 
 #define SOURCES	     3
 #define VERSIONS_MAX 512
-
-struct input {
-	const uint8_t *p;
-	size_t n;
-};
 
 /* What the subtree of a source was whenever it may have counted. */
 struct source {
@@ -44,14 +40,6 @@ struct world {
 };
 
 static const char *const names[SOURCES] = { "10.137.0.1", "10.137.0.10", "fd09::1" };
-
-static uint8_t next(struct input *in)
-{
-	if (!in->n)
-		return 0;
-	in->n--;
-	return *in->p++;
-}
 
 static uint64_t hash(uint64_t h, const char *s, size_t n)
 {
@@ -330,8 +318,6 @@ static void agree(struct world *w)
 	if (w->keys != w->d.n || w->d.expect_at != w->d.expect_n)
 		abort();
 }
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

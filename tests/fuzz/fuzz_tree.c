@@ -12,20 +12,11 @@
 #include "firewall/sources.h"
 #include "qubesdb/source.h"
 #include "tests/fake/vchan.h"
+#include "tests/fuzz/input.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(cond)                                                                              \
-	do {                                                                                       \
-		if (!(cond)) {                                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #cond);                 \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
 
 /* One is the beginning of another, and one is written in two ways (qubesdb.md 5). */
 static const char *const sources[] = {"10.137.0.1", "10.137.0.10",  "fd09::1",
@@ -73,11 +64,6 @@ static const char *const values[] = {
 };
 #define VALUES (sizeof(values) / sizeof(values[0]))
 
-struct input {
-	const uint8_t *p;
-	size_t n;
-};
-
 /* What was committed for an address, as it came. */
 struct shadow {
 	struct addr addr;
@@ -99,14 +85,6 @@ struct world {
 	unsigned int steps;
 	bool reconfigure;
 };
-
-static uint8_t next(struct input *in)
-{
-	if (!in->n)
-		return 0;
-	in->n--;
-	return *in->p++;
-}
 
 static enum name_state answer(void *arg, const char *name, const struct addr **addrs, size_t *count)
 {
