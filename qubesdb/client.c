@@ -557,15 +557,8 @@ static void send_now(struct client *c)
 static int client_write(void *way, const char *path, const void *value, size_t len)
 {
 	struct client *c = way;
-	struct qdb_entry *e = qdb_entry_new(path, value, len);
-	int err;
+	int err = qdb_own_write(c->db, &c->own, path, value, len);
 
-	if (!e)
-		return -ENOMEM;
-	err = qdb_queue_replace(&c->own, QDB_CMD_WRITE, e);
-	if (err == 0 && qdb_store_put(c->db->view, e) < 0)
-		qdb_log(c->db, QUBESDB_LOG_WARNING, "QubesDB: no room for %s in our copy", path);
-	qdb_entry_drop(e);
 	if (err == 0)
 		send_now(c);
 	return err;
@@ -574,21 +567,11 @@ static int client_write(void *way, const char *path, const void *value, size_t l
 static int client_rm(void *way, const char *path)
 {
 	struct client *c = way;
-	struct qdb_entry *e;
-	int err;
+	int err = qdb_own_rm(c->db, &c->own, path);
 
-	if (!qdb_store_has(c->db->view, path)) {
-		qdb_queue_cancel(&c->own, path);
-		return 0;
-	}
-	e = qdb_entry_new(path, NULL, 0);
-	err = e ? qdb_queue_replace(&c->own, QDB_CMD_RM, e) : -ENOMEM;
-	qdb_entry_drop(e);
-	if (err < 0)
-		return err;
-	qdb_store_rm(c->db->view, path);
-	send_now(c);
-	return 0;
+	if (err == 0)
+		send_now(c);
+	return err;
 }
 
 static void client_free(void *way)

@@ -536,24 +536,11 @@ static void send_now(struct local *l)
 		(void)flush(l); /* a broken socket is seen by the next process() */
 }
 
-/* Ours to tell; at the bound nothing changes, here or there. */
-static int tell(struct local *l, enum qdb_type type, const char *path, const void *value,
-		size_t len)
-{
-	struct qdb_entry *e = qdb_entry_new(path, value, len);
-	int err = e ? qdb_queue_replace(&l->queue, type, e) : -ENOMEM;
-
-	qdb_entry_drop(e);
-	return err;
-}
-
 static int local_write(void *way, const char *path, const void *value, size_t len)
 {
 	struct local *l = way;
-	int err = tell(l, QDB_CMD_WRITE, path, value, len);
+	int err = qdb_own_write(l->db, &l->queue, path, value, len);
 
-	if (err == 0 && qdb_store_set(l->db->view, path, value, len) < 0)
-		qdb_log(l->db, QUBESDB_LOG_WARNING, "QubesDB: no room for %s in our copy", path);
 	if (err == 0)
 		send_now(l);
 	return err;
@@ -562,18 +549,11 @@ static int local_write(void *way, const char *path, const void *value, size_t le
 static int local_rm(void *way, const char *path)
 {
 	struct local *l = way;
-	int err;
+	int err = qdb_own_rm(l->db, &l->queue, path);
 
-	if (!qdb_store_has(l->db->view, path)) {
-		qdb_queue_cancel(&l->queue, path);
-		return 0;
-	}
-	err = tell(l, QDB_CMD_RM, path, NULL, 0);
-	if (err < 0)
-		return err;
-	qdb_store_rm(l->db->view, path);
-	send_now(l);
-	return 0;
+	if (err == 0)
+		send_now(l);
+	return err;
 }
 
 static void local_free(void *way)

@@ -169,6 +169,39 @@ void qdb_emit_end(struct qubesdb *db)
 		db->ev.synced(db->arg);
 }
 
+/* --- what we write ------------------------------------------------------------ */
+
+int qdb_own_write(struct qubesdb *db, struct qdb_queue *q, const char *path, const void *value,
+		  size_t len)
+{
+	struct qdb_entry *e = qdb_entry_new(path, value, len);
+	int err = e ? qdb_queue_replace(q, QDB_CMD_WRITE, e) : -ENOMEM;
+
+	if (err == 0 && qdb_store_put(db->view, e) < 0)
+		qdb_log(db, QUBESDB_LOG_WARNING, "QubesDB: no room for %s in our copy", path);
+	qdb_entry_drop(e);
+	return err;
+}
+
+int qdb_own_rm(struct qubesdb *db, struct qdb_queue *q, const char *path)
+{
+	struct qdb_entry *e;
+	int err;
+
+	if (!qdb_store_has(db->view, path)) {
+		qdb_queue_cancel(q, path);
+		return 0;
+	}
+	e = qdb_entry_new(path, NULL, 0);
+	err = e ? qdb_queue_replace(q, QDB_CMD_RM, e) : -ENOMEM;
+	qdb_entry_drop(e);
+	if (err == 0)
+		qdb_store_rm(db->view, path);
+	return err;
+}
+
+/* --- life ----------------------------------------------------------------------- */
+
 int qdb_base_new(struct qubesdb **out, const struct qubesdb_events *ev, void *arg)
 {
 	struct qubesdb *db = calloc(1, sizeof(*db));

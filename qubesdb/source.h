@@ -10,6 +10,7 @@
 
 #include "qubesdb/commit.h"
 #include "qubesdb/qubesdb.h"
+#include "qubesdb/queue.h"
 #include "qubesdb/store.h"
 #include "qubesdb/vchan.h"
 
@@ -80,6 +81,17 @@ void qdb_lost(struct qubesdb *db, const char *reason);
  * Return: 0 or -ENOMEM.
  */
 int qdb_commit(struct qubesdb *db, const char *source);
+
+/**
+ * qdb_own_write(), qdb_own_rm() - a change of our own: in the view, and in @q to be told
+ *
+ * All or nothing: at the bound of @q nothing changes, here or there.
+ *
+ * Return: 0, -ENOBUFS, -ENOMEM.
+ */
+int qdb_own_write(struct qubesdb *db, struct qdb_queue *q, const char *path, const void *value,
+		  size_t len);
+int qdb_own_rm(struct qubesdb *db, struct qdb_queue *q, const char *path);
 
 /** qdb_changed() - deliver a change outside of /qubes-firewall/ */
 void qdb_changed(struct qubesdb *db, const char *path);
