@@ -75,17 +75,22 @@ static void forward(struct engine *e, struct work *w, struct flow *flow, struct 
 	e->stats.forwarded++;
 }
 
-struct iface *engine_uplink(struct engine *e, enum fam fam)
+bool engine_has_uplink(const struct engine *e, enum fam fam)
 {
-	struct iface *up;
+	const struct iface *up;
 
 	if (e->uplink == PORT_NONE)
-		return NULL;
+		return false;
 	up = &e->ifaces[e->uplink];
 	/* an address without a gateway is what a qube has whose net qube has no IPv6 */
 	if (fam == V6 && ipkey_none(&up->gateway[V6]))
-		return NULL;
-	return up->link && !ipkey_none(&up->addr[fam]) ? up : NULL;
+		return false;
+	return up->link && !ipkey_none(&up->addr[fam]);
+}
+
+struct iface *engine_uplink(struct engine *e, enum fam fam)
+{
+	return engine_has_uplink(e, fam) ? &e->ifaces[e->uplink] : NULL;
 }
 
 static void ether_out(struct frame *f, const struct iface *out, enum fam fam)

@@ -45,20 +45,15 @@ static enum drop_reason before_rules(const struct engine *e, const struct iface 
 				     uint8_t family, const struct rule_packet *pkt,
 				     const struct ipkey *dst)
 {
-	enum fam fam = family == 6 ? V6 : V4;
-	const uint8_t *b = (const uint8_t *)dst->w;
 	enum drop_reason reason = check_addresses(in, family, dst);
 
 	if (reason != DROP_NONE)
 		return reason;
 	if (family == 6 && pkt->proto == PROTO_ICMP6 && ndp_is_link(pkt->icmp_type))
 		return DROP_NDP;
-	if (ipkey_equal(dst, &in->gateway[fam]) || ipkey_equal(dst, &e->nat[fam]))
-		return DROP_TO_FIREWALL;
-	if (family == 6 && b[0] == 0xfe && (b[1] & 0xc0) == 0x80)
-		return DROP_MARTIAN;
-	if (is_behind(e, family, dst))
-		return DROP_INTER_CLIENT;
+	reason = check_destination(e, in, family, dst);
+	if (reason != DROP_NONE)
+		return reason;
 	return proto_is_icmp(family, pkt->proto) ? check_icmp(family, pkt->icmp_type) : DROP_NONE;
 }
 
@@ -67,30 +62,15 @@ static enum drop_reason behind_rules(const struct engine *e, uint8_t family,
 				     const struct rule_packet *pkt, struct ipkey *remote)
 {
 	enum fam fam = family == 6 ? V6 : V4;
-	const struct iface *up;
 	struct ipkey real;
 
-	if (e->uplink == PORT_NONE)
-		return DROP_NO_UPLINK;
-	up = &e->ifaces[e->uplink];
-	if (!up->link || ipkey_none(&up->addr[fam]) || (fam == V6 && ipkey_none(&up->gateway[V6])))
+	if (!engine_has_uplink(e, fam))
 		return DROP_NO_UPLINK;
 	if (family != 4 || !proto_has_ports(pkt->proto) || pkt->dport != PORT_DNS ||
 	    !engine_dns_real(e, remote, &real))
 		return DROP_NONE;
 	*remote = real;
-	if (ipkey_none(remote))
-		return DROP_DNS_SERVER;
-	return is_behind(e, 4, remote) || ipkey_equal(remote, &e->nat[V4]) ? DROP_INTER_CLIENT
-									    : DROP_NONE;
-}
-
-static struct addr to_addr(uint8_t family, const struct ipkey *k)
-{
-	struct addr addr = { .family = ipkey_none(k) ? 0 : family };
-
-	memcpy(addr.bytes, k->w, addr_len(&addr));
-	return addr;
+	return engine_dns_check(e, remote);
 }
 
 void engine_explain(const struct engine *e, const struct addr *src, const struct rule_packet *pkt,
@@ -123,6 +103,6 @@ void engine_explain(const struct engine *e, const struct addr *src, const struct
 	out->stopped = behind_rules(e, src->family, pkt, &remote);
 	if (out->stopped != DROP_NONE)
 		return;
-	out->from = to_addr(src->family, &e->nat[fam]);
-	out->to = to_addr(src->family, &remote);
+	out->from = addr_of(src->family, &e->nat[fam]);
+	out->to = addr_of(src->family, &remote);
 }

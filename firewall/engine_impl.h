@@ -195,7 +195,9 @@ void engine_drop(struct engine *e, struct work *w, enum drop_reason reason);
 void engine_reply(struct engine *e, struct work *w, enum drop_reason reason);
 /* turn the Ethernet header of a received frame around, for an IP answer */
 void engine_reply_ether(struct work *w);
-/* the interface a packet of the client goes out to, or NULL (Q13) */
+/* whether packets of the family can leave (Q13) */
+bool engine_has_uplink(const struct engine *e, enum fam fam);
+/* the interface a packet of the client goes out to, or NULL */
 struct iface *engine_uplink(struct engine *e, enum fam fam);
 /* TTL and MTU of a packet that will go to @out: false when it was answered */
 bool engine_path_ok(struct engine *e, struct work *w, const struct iface *out);
@@ -271,6 +273,8 @@ void source_drop_policy(struct source *source);
 void behind_rebuild(struct engine *e);
 /* the server that packets to this one go to: false: itself; none: nowhere */
 bool engine_dns_real(const struct engine *e, const struct ipkey *virt, struct ipkey *real);
+/* what stops packets to that server */
+enum drop_reason engine_dns_check(const struct engine *e, const struct ipkey *real);
 
 static inline struct ipkey ipkey_of(const struct addr *addr)
 {
@@ -279,6 +283,14 @@ static inline struct ipkey ipkey_of(const struct addr *addr)
 	if (addr->family == 6)
 		return ipkey6(addr->bytes);
 	return (struct ipkey){ { 0, 0 } };
+}
+
+static inline struct addr addr_of(uint8_t family, const struct ipkey *k)
+{
+	struct addr addr = { .family = family };
+
+	memcpy(addr.bytes, k->w, addr_len(&addr));
+	return addr;
 }
 
 static inline uint32_t behind_slot(const struct engine *e, uint8_t family, const struct ipkey *k)
@@ -302,6 +314,31 @@ static inline bool is_behind(const struct engine *e, uint8_t family, const struc
 		if (b->family == family && ipkey_equal(&b->key, k))
 			return true;
 	}
+}
+
+/* RFC 4291 2.5.6: never leaves its link */
+static inline bool is_link_local(uint8_t family, const struct ipkey *k)
+{
+	const uint8_t *b = (const uint8_t *)k->w;
+
+	return family == 6 && b[0] == 0xfe && (b[1] & 0xc0) == 0x80;
+}
+
+/* What stops a client's packet to @dst, whatever its rules say. */
+static inline enum drop_reason check_destination(const struct engine *e, const struct iface *in,
+						 uint8_t family, const struct ipkey *dst)
+{
+	enum fam fam = family == 6 ? V6 : V4;
+
+	/* Q5, Q3: also by our outer address */
+	if (UNLIKELY(ipkey_equal(dst, &in->gateway[fam]) || ipkey_equal(dst, &e->nat[fam])))
+		return DROP_TO_FIREWALL;
+	if (UNLIKELY(is_link_local(family, dst)))
+		return DROP_MARTIAN;
+	/* Q3; Q10: a client that is not running is not outside either */
+	if (UNLIKELY(is_behind(e, family, dst)))
+		return DROP_INTER_CLIENT;
+	return DROP_NONE;
 }
 
 #endif

@@ -295,18 +295,17 @@ static enum drop_reason choose_port(struct engine *e, struct source *source, str
 /* The server that a packet to a virtual one is for; false: the packet is dropped. */
 static bool translate_dns(struct engine *e, struct work *w, struct flow *flow)
 {
+	enum drop_reason reason;
 	struct ipkey real;
 
 	if (w->p.family != 4 || !proto_has_ports(w->p.proto) || w->p.dport != PORT_DNS ||
 	    !engine_dns_real(e, &w->p.dst, &real))
 		return true;
-	if (ipkey_none(&real)) {
-		engine_log_packet(e, w, DROP_DNS_SERVER, RULE_INDEX_NONE);
-		engine_drop(e, w, DROP_DNS_SERVER);
-		return false;
-	}
-	if (is_behind(e, 4, &real) || ipkey_equal(&real, &e->nat[V4])) {
-		engine_drop(e, w, DROP_INTER_CLIENT); /* Q3 */
+	reason = engine_dns_check(e, &real);
+	if (reason == DROP_DNS_SERVER)
+		engine_log_packet(e, w, reason, RULE_INDEX_NONE);
+	if (reason != DROP_NONE) {
+		engine_drop(e, w, reason);
 		return false;
 	}
 	flow->remote = real;

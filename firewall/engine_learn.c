@@ -116,11 +116,10 @@ struct learned_arg {
 static void each_learned(void *arg, uint64_t name, const struct ipkey *key, uint64_t left_ms)
 {
 	const struct learned_arg *a = arg;
-	struct addr addr = { .family = a->family };
+	struct addr addr = addr_of(a->family, key);
 
 	if (name != a->name)
 		return;
-	memcpy(addr.bytes, key->w, addr_len(&addr));
 	a->fn(a->arg, &addr, left_ms);
 }
 

@@ -7,14 +7,6 @@
  */
 #include "firewall/engine_impl.h"
 
-static struct addr addr_of(uint8_t family, const struct ipkey *k)
-{
-	struct addr a = { .family = family };
-
-	memcpy(a.bytes, k->w, family == 6 ? 16 : 4);
-	return a;
-}
-
 void engine_log_packet(struct engine *e, const struct work *w, enum drop_reason reason,
 		       uint32_t rule)
 {

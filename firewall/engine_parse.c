@@ -228,36 +228,22 @@ static void to_drop(struct engine *e, struct work *w, enum drop_reason reason)
 	engine_drop(e, w, reason);
 }
 
-/* RFC 4291 2.5.6: never leaves its link */
-static bool is_link_local(const struct packet *p, const struct ipkey *k)
-{
-	const uint8_t *b = (const uint8_t *)k->w;
-
-	return p->family == 6 && b[0] == 0xfe && (b[1] & 0xc0) == 0x80;
-}
-
 /* A client's whole packet, whose source is right. */
 static void whole_from_client(struct engine *e, struct work *w)
 {
-	enum fam fam = packet_fam(&w->p);
 	enum drop_reason reason = packet_parse_l4(w->f, &w->p);
 
 	if (UNLIKELY(reason != DROP_NONE)) {
 		engine_drop(e, w, reason);
 		return;
 	}
-	if (UNLIKELY(ipkey_equal(&w->p.dst, &w->in->gateway[fam]) ||
-		     ipkey_equal(&w->p.dst, &e->nat[fam]))) {
-		engine_to_firewall(e, w); /* Q5, Q3: also by our outer address */
+	reason = check_destination(e, w->in, w->p.family, &w->p.dst);
+	if (UNLIKELY(reason == DROP_TO_FIREWALL)) {
+		engine_to_firewall(e, w);
 		return;
 	}
-	if (UNLIKELY(is_link_local(&w->p, &w->p.dst))) {
-		engine_drop(e, w, DROP_MARTIAN);
-		return;
-	}
-	if (UNLIKELY(is_behind(e, w->p.family, &w->p.dst))) {
-		/* Q3; Q10: a client that is not running is not outside either */
-		to_drop(e, w, DROP_INTER_CLIENT);
+	if (UNLIKELY(reason != DROP_NONE)) {
+		to_drop(e, w, reason);
 		return;
 	}
 	if (packet_is_icmp(&w->p))
@@ -316,7 +302,7 @@ static enum drop_reason check_uplink(const struct engine *e, const struct work *
 {
 	if (UNLIKELY(w->f->header[ETH_DST] & 1))
 		return DROP_MULTICAST;
-	if (UNLIKELY(is_link_local(&w->p, &w->p.src)))
+	if (UNLIKELY(is_link_local(w->p.family, &w->p.src)))
 		return DROP_MARTIAN;
 	/* Q10: our clients are not out there */
 	if (UNLIKELY(is_behind(e, w->p.family, &w->p.src)))

@@ -299,6 +299,15 @@ bool engine_dns_real(const struct engine *e, const struct ipkey *virt, struct ip
 	return false;
 }
 
+enum drop_reason engine_dns_check(const struct engine *e, const struct ipkey *real)
+{
+	if (ipkey_none(real))
+		return DROP_DNS_SERVER;
+	if (is_behind(e, 4, real) || ipkey_equal(real, &e->nat[V4]))
+		return DROP_INTER_CLIENT; /* Q3 */
+	return DROP_NONE;
+}
+
 void engine_set_dns(struct engine *e, const struct engine_dns *map, size_t n)
 {
 	if (n > ENGINE_DNS_MAX)
