@@ -330,10 +330,10 @@ int main(int argc, char **argv)
 	fprintf(json, "{");
 	report("udp_established_1", established(1, 4, 17, 131072));
 	report("udp_established_16k", established(16384, 4, 17, 131072));
-	report("udp_established_64k", established(65536, 4, 17, 131072));
+	report("udp_established_64k", established(65536, 4, 17, 262144));
 	report("tcp_established_1", established(1, 4, 6, 131072));
 	report("tcp_established_16k", established(16384, 4, 6, 131072));
-	report("tcp_established_64k", established(65536, 4, 6, 131072));
+	report("tcp_established_64k", established(65536, 4, 6, 262144));
 	if (big)
 		report("tcp_established_1m", established(million, 4, 6, 2 * million));
 	report("udp6_established_16k", established(16384, 6, 17, 131072));
