@@ -8,6 +8,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -63,16 +64,30 @@ static void client_write(struct client *c)
 	client_close(c);
 }
 
+/* One line; NULL without memory. */
+static char *line_of(const json_t *j)
+{
+	char *dump = json_dumps(j, JSON_COMPACT), *line = NULL;
+
+	if (dump != NULL && asprintf(&line, "%s\n", dump) < 0)
+		line = NULL;
+	free(dump);
+	return line;
+}
+
 static void client_answer(struct client *c)
 {
 	static const char explain[] = QUESTION_REQUEST " ";
+	json_t *j;
 
 	if (strcmp(c->line, "status") == 0)
-		c->reply = status_json(c->control->d);
+		j = status_json(c->control->d);
 	else if (strncmp(c->line, explain, sizeof(explain) - 1) == 0)
-		c->reply = explain_live(c->control->d, c->line + sizeof(explain) - 1);
+		j = explain_live(c->control->d, c->line + sizeof(explain) - 1);
 	else
-		c->reply = strdup("{\"error\": \"unknown request\"}\n");
+		j = json_pack("{s:s}", "error", "unknown request");
+	c->reply = line_of(j);
+	json_decref(j);
 	if (c->reply == NULL) {
 		client_close(c);
 		return;

@@ -37,8 +37,8 @@ json_t *explain_json(const struct explain *x);
  * explain_live() - the daemon's answer to a question
  * @text:	what question_parse() takes
  *
- * Return: text for the caller to free(), ending in a newline; NULL without memory.
+ * Return: an object for the caller; NULL without memory.
  */
-char *explain_live(const struct daemon *d, char *text);
+json_t *explain_live(const struct daemon *d, char *text);
 
 #endif

@@ -6,8 +6,6 @@
 #include "firewall/daemon.h"
 #include "firewall/explain.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 struct live {
@@ -103,20 +101,12 @@ static json_t *answer(const struct daemon *d, const struct question *q)
 	return j;
 }
 
-char *explain_live(const struct daemon *d, char *text)
+json_t *explain_live(const struct daemon *d, char *text)
 {
-	char err[QUESTION_ERROR_MAX], *dump, *out = NULL;
+	char err[QUESTION_ERROR_MAX];
 	struct question q;
-	json_t *j;
 
 	if (question_parse(&q, text, err) != 0)
-		j = json_pack("{s:s}", "error", err);
-	else
-		j = answer(d, &q);
-	dump = json_dumps(j, JSON_COMPACT);
-	json_decref(j);
-	if (dump != NULL && asprintf(&out, "%s\n", dump) < 0)
-		out = NULL;
-	free(dump);
-	return out;
+		return json_pack("{s:s}", "error", err);
+	return answer(d, &q);
 }

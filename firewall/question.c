@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "firewall/question.h"
 
+#include "firewall/packet.h"
 #include "rules/text.h"
 
 #include <assert.h>
@@ -8,11 +9,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-#define IP_ICMP	  1
-#define IP_TCP	  6
-#define IP_UDP	  17
-#define IP_ICMPV6 58
 
 #define WORDS_MAX 4
 #define SHOW	  56 /* bytes of a foreign word in a message, escaped */
@@ -60,14 +56,14 @@ static int read_address(const char *what, const char *text, struct addr *out, ch
 
 static int read_proto(struct question *q, const char *text, char *err)
 {
-	uint8_t icmp = q->src.family == 4 ? IP_ICMP : IP_ICMPV6;
+	uint8_t icmp = q->src.family == 4 ? PROTO_ICMP : PROTO_ICMP6;
 	char buf[SHOW];
 	long proto;
 
 	if (strcmp(text, "tcp") == 0)
-		proto = IP_TCP;
+		proto = PROTO_TCP;
 	else if (strcmp(text, "udp") == 0)
-		proto = IP_UDP;
+		proto = PROTO_UDP;
 	else if (strcmp(text, "icmp") == 0)
 		proto = icmp;
 	else
@@ -76,14 +72,14 @@ static int read_proto(struct question *q, const char *text, char *err)
 		return wrong(err, "\"%s\" is not tcp, udp, icmp or a protocol number",
 			     show(buf, text));
 	q->pkt.proto = (uint8_t)proto;
-	q->number = proto == IP_TCP || proto == IP_UDP ? QUESTION_PORT
+	q->number = proto == PROTO_TCP || proto == PROTO_UDP ? QUESTION_PORT
 		    : proto == icmp		       ? QUESTION_TYPE
 						       : QUESTION_NO_NUMBER;
 	snprintf(q->proto, sizeof(q->proto), "%u", q->pkt.proto);
 	if (q->number != QUESTION_NO_NUMBER)
 		snprintf(q->proto, sizeof(q->proto), "%s",
-			 proto == IP_TCP   ? "tcp"
-			 : proto == IP_UDP ? "udp"
+			 proto == PROTO_TCP   ? "tcp"
+			 : proto == PROTO_UDP ? "udp"
 					   : "icmp");
 	return 0;
 }

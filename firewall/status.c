@@ -7,7 +7,6 @@
 
 #include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static json_t *number(uint64_t n)
@@ -265,14 +264,13 @@ static json_t *flows_json(const struct engine_stats *es)
 			 "bytes_per_flow", number(es->bytes_per_flow));
 }
 
-char *status_json(const struct daemon *d)
+json_t *status_json(const struct daemon *d)
 {
 	const struct engine_stats *es = engine_stats(d->engine);
 	const struct forward_stats *fs = forward_stats(d->forward);
 	const struct copy_stats *cs = copy_batch_stats(d->batch);
 	struct source_arg sources = {.d = d, .list = json_array()};
 	json_t *j = json_object();
-	char *dump, *out = NULL;
 
 	json_object_set_new(j, "version", json_string(RINGFENCE_VERSION));
 	json_object_set_new(j, "uptime_s",
@@ -299,10 +297,5 @@ char *status_json(const struct daemon *d)
 			    json_pack("{s:o, s:o, s:o, s:o}", "turns", number(fs->turns),
 				      "frames", number(fs->frames), "wakeups", number(d->wakeups),
 				      "spins", number(fs->spins)));
-	dump = json_dumps(j, JSON_COMPACT);
-	json_decref(j);
-	if (dump != NULL && asprintf(&out, "%s\n", dump) < 0)
-		out = NULL;
-	free(dump);
-	return out;
+	return j;
 }

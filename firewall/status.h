@@ -2,13 +2,15 @@
 #ifndef FIREWALL_STATUS_H
 #define FIREWALL_STATUS_H
 
+#include <jansson.h>
+
 struct daemon;
 
 /**
  * status_json() - what `ringfence status` prints: ringfence(1) lists the fields
  *
- * Return: text for the caller to free(), ending in a newline; NULL without memory.
+ * Return: an object for the caller; NULL without memory.
  */
-char *status_json(const struct daemon *d);
+json_t *status_json(const struct daemon *d);
 
 #endif
