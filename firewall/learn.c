@@ -26,6 +26,7 @@
 #include "firewall/learn.h"
 #include "firewall/dns_message.h"
 #include "firewall/name_table.h"
+#include "rules/text.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -258,25 +259,21 @@ void learn_rules(struct learn *l, uint16_t source, uint8_t family, struct named_
 int learn_wildcards(struct learn *l, uint16_t source, const char *names)
 {
 	struct learner *s = &l->sources[source];
+	const char *rest = names, *word;
 	size_t n = 0, len;
 
 	free(s->wildcards);
 	s->wildcards = NULL;
 	s->wildcard_count = 0;
-	for (const char *p = names; p && *p; p += len + (p[len] == ' ')) {
-		len = strcspn(p, " ");
-		n += len > 0;
-	}
+	while (text_word(&rest, &len))
+		n++;
 	if (n == 0)
 		return 0;
 	s->wildcards = calloc(n, sizeof(*s->wildcards));
 	if (!s->wildcards)
 		return -ENOMEM;
-	for (const char *p = names; *p; p += len + (p[len] == ' ')) {
-		len = strcspn(p, " ");
-		if (len > 0)
-			s->wildcards[s->wildcard_count++] = hash_name(l, p, len);
-	}
+	for (rest = names; (word = text_word(&rest, &len)) != NULL;)
+		s->wildcards[s->wildcard_count++] = hash_name(l, word, len);
 	return 0;
 }
 

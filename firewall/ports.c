@@ -9,6 +9,7 @@
  */
 #include "firewall/daemon.h"
 #include "firewall/log.h"
+#include "rules/text.h"
 
 #include <errno.h>
 #include <net/if.h>
@@ -26,22 +27,20 @@ static const uint8_t default_uplink_mac[6] = {0x00, 0x16, 0x3e, 0x5e, 0x6c, 0x00
 /* "IPv4 [IPv6]" in any order: the first of each family, nothing else. */
 static void parse_ips(const struct port *port, struct addr *ip4, struct addr *ip6)
 {
-	const char *p = port->ip;
+	const char *rest = port->ip, *word;
+	size_t len;
 
 	*ip4 = *ip6 = (struct addr){0};
-	while (*p != '\0') {
-		size_t len = strcspn(p, " ");
+	while ((word = text_word(&rest, &len)) != NULL) {
 		struct addr a;
 
-		if (len > 0 && addr_parse(p, len, &a) != 0)
+		if (addr_parse(word, len, &a) != 0)
 			log_msg(LOG_LEVEL_WARNING, "%s: ip: \"%.*s\" is not an address",
-				port->name, (int)len, p);
-		else if (len > 0 && a.family == 4 && ip4->family == 0)
+				port->name, (int)len, word);
+		else if (a.family == 4 && ip4->family == 0)
 			*ip4 = a;
-		else if (len > 0 && a.family == 6 && ip6->family == 0)
+		else if (a.family == 6 && ip6->family == 0)
 			*ip6 = a;
-		p += len;
-		p += strspn(p, " ");
 	}
 }
 

@@ -80,20 +80,18 @@ static void check_addresses(const struct reader *r)
 static size_t read_list(const struct reader *r, const char *path, uint8_t family,
 			struct addr *out, size_t n, size_t max)
 {
-	const char *p = qubesdb_read(r->db, path, NULL);
+	const char *rest = qubesdb_read(r->db, path, NULL), *word;
+	size_t len;
 
-	while (p != NULL && *p != '\0') {
-		size_t len = strcspn(p, " ");
+	while ((word = text_word(&rest, &len)) != NULL) {
 		struct addr a;
 
-		if (len > 0 && (addr_parse(p, len, &a) != 0 || (family && a.family != family)))
-			complain(r, path, p, len, ": not an address");
-		else if (len > 0 && n == max)
-			complain(r, path, p, len, ": too many addresses");
-		else if (len > 0)
+		if (addr_parse(word, len, &a) != 0 || (family && a.family != family))
+			complain(r, path, word, len, ": not an address");
+		else if (n == max)
+			complain(r, path, word, len, ": too many addresses");
+		else
 			out[n++] = a;
-		p += len;
-		p += strspn(p, " ");
 	}
 	return n;
 }
@@ -131,25 +129,23 @@ static void read_set(const struct reader *r, struct settings_set *set, const cha
 static void read_quotas(const struct reader *r)
 {
 	static const char path[] = KEY_FLOWS;
-	const char *p = qubesdb_read(r->db, path, NULL);
+	const char *rest = qubesdb_read(r->db, path, NULL), *word;
 	struct settings *s = r->s;
+	size_t len;
 
-	while (p != NULL && *p != '\0') {
-		size_t len = strcspn(p, " "), name = strcspn(p, "= ");
+	while ((word = text_word(&rest, &len)) != NULL) {
+		size_t name = strcspn(word, "= ");
 		struct settings_quota q = {{0}, 0};
 		char *end = NULL;
 
-		if (name < len && p[name + 1] >= '1' && p[name + 1] <= '9')
-			q.flows = (uint32_t)strtoul(p + name + 1, &end, 10);
-		if (len > 0 && (end != p + len || len - name > 8 ||
-				addr_parse(p, name, &q.addr) != 0))
-			complain(r, path, p, len, ": not ADDRESS=NUMBER");
-		else if (len > 0 && s->quota_count == SETTINGS_SET_MAX)
-			complain(r, path, p, len, ": too many");
-		else if (len > 0)
+		if (name < len && word[name + 1] >= '1' && word[name + 1] <= '9')
+			q.flows = (uint32_t)strtoul(word + name + 1, &end, 10);
+		if (end != word + len || len - name > 8 || addr_parse(word, name, &q.addr) != 0)
+			complain(r, path, word, len, ": not ADDRESS=NUMBER");
+		else if (s->quota_count == SETTINGS_SET_MAX)
+			complain(r, path, word, len, ": too many");
+		else
 			s->quota[s->quota_count++] = q;
-		p += len;
-		p += strspn(p, " ");
 	}
 }
 
@@ -186,9 +182,10 @@ static bool is_name(const char *word, size_t len)
 /* What settings_wildcards() will give, or never look at. */
 static void check_wildcards(const struct reader *r, const char *path, const char *value)
 {
-	const char *ip = path + strlen(KEY_WILDCARD);
+	const char *ip = path + strlen(KEY_WILDCARD), *word;
 	char text[ADDR_STRLEN], what[ADDR_STRLEN + 20];
 	struct addr a;
+	size_t len;
 
 	if (addr_parse(ip, strlen(ip), &a) != 0) {
 		complain(r, path, ip, strlen(ip), ": not an address");
@@ -196,13 +193,9 @@ static void check_wildcards(const struct reader *r, const char *path, const char
 		snprintf(what, sizeof(what), ": not written as %s", text);
 		complain(r, path, ip, strlen(ip), what);
 	}
-	for (const char *p = value; *p != '\0'; p += strspn(p, " ")) {
-		size_t len = strcspn(p, " ");
-
-		if (len > 0 && !is_name(p, len))
-			complain(r, path, p, len, ": not a name");
-		p += len;
-	}
+	while ((word = text_word(&value, &len)) != NULL)
+		if (!is_name(word, len))
+			complain(r, path, word, len, ": not a name");
 }
 
 static void check_config(void *arg, const char *path, const char *value, size_t len)
@@ -363,9 +356,9 @@ struct addr settings_visible(const struct qubesdb *db, const struct addr *real,
 	if (real->family != 4)
 		return (struct addr){0};
 	addr_format(real, text);
-	snprintf(path, sizeof(path), "/mapped-ip/%s/visible-ip", text);
+	snprintf(path, sizeof(path), MAPPED "%s/visible-ip", text);
 	visible = settings_addr(db, path, 4);
-	snprintf(path, sizeof(path), "/mapped-ip/%s/visible-gateway", text);
+	snprintf(path, sizeof(path), MAPPED "%s/visible-gateway", text);
 	known = settings_addr(db, path, 4);
 	/* dom0 writes both for every client: usually its own address and our own */
 	if (visible.family == 0 || known.family == 0)

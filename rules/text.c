@@ -43,3 +43,15 @@ const char *text_escape(char *buf, size_t size, const char *bytes, size_t len)
 	memcpy(buf + at, cut ? "..." : "", cut ? 4 : 1);
 	return buf;
 }
+
+const char *text_word(const char **rest, size_t *len)
+{
+	const char *word;
+
+	if (*rest == NULL)
+		return NULL;
+	word = *rest + strspn(*rest, " ");
+	*len = strcspn(word, " ");
+	*rest = word + *len;
+	return *len > 0 ? word : NULL;
+}

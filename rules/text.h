@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Foreign bytes made fit for a log line, a terminal and JSON.
+ * Text from outside: its words, and its bytes made fit for a log line, a terminal
+ * and JSON.
  */
 #ifndef RULES_TEXT_H
 #define RULES_TEXT_H
@@ -18,5 +19,14 @@
  * Return: @buf.
  */
 const char *text_escape(char *buf, size_t size, const char *bytes, size_t len);
+
+/**
+ * text_word() - the next word of a list separated by spaces
+ * @rest:	what is left of the list (NULL: nothing); moved behind the word
+ * @len:	receives its length
+ *
+ * Return: the word, not NUL terminated; NULL: there is none.
+ */
+const char *text_word(const char **rest, size_t *len);
 
 #endif
