@@ -317,12 +317,14 @@ watch_uplink() {
 	TCPDUMP=$!
 }
 
+# Addresses that a scenario gives the firewall for a while, and watches itself
+OTHER_IPS=()
+
 leaks() {
-	local i
+	local i ip others=""
+	for ip in "${OTHER_IPS[@]}"; do others+="${others:+ and }not src host $ip"; done
 	for ((i = 1; i <= ${LEAK_FILES:-0}; i++)); do
-		# a scenario that changes the address looks after that one itself
-		[ -s "$DIR/leak.$i.pcap" ] && tcpdump -n -r "$DIR/leak.$i.pcap" \
-			"not src host $NEW_IP and not src host $NEW_IP6" 2>/dev/null
+		[ -s "$DIR/leak.$i.pcap" ] && tcpdump -n -r "$DIR/leak.$i.pcap" "$others" 2>/dev/null
 	done
 }
 

@@ -355,6 +355,7 @@ scenario QubesDB_killed_100_times_in_updates killed_in_updates
 # address and other DNS servers
 NEW_IP=10.137.0.104 NEW_GW=10.137.0.101
 NEW_IP6=fd09:24ef:4179::a89:68 NEW_GW6=fd09:24ef:4179::a89:65
+OTHER_IPS+=("$NEW_IP" "$NEW_IP6")
 switched() { [ "$(stat_of '"\(.uplink.ip) \(.uplink.gateway) \(.uplink.ip6)"')" = "$1" ]; }
 new_address_seen() { [ "$(captured "src host $NEW_IP or src host $NEW_IP6")" -gt 5 ]; }
 captured() { tcpdump -n -r "$DIR/switch.pcap" "$1" 2>/dev/null | wc -l; }
