@@ -355,11 +355,22 @@ static void judge_in(struct model *m, struct m_packet *p, uint64_t bad_l4)
 		m_drop(m, M_R(INBOUND)); /* Q4, T17 */
 }
 
+/* I7: ICMPv6 types that never leave their link */
+static bool is_of_the_link(const struct m_packet *p)
+{
+	uint8_t type = p->b[p->l4];
+
+	return p->family == 6 && p->proto == 58 && p->len > p->l4 &&
+	       ((type >= 130 && type <= 137) || type == 143);
+}
+
 /* A complete packet from a known and honest interface. */
 void m_judge(struct model *m, struct m_packet *p)
 {
 	uint64_t bad_l4 = m_parse_l4(p);
 
+	if (bad_l4 && is_of_the_link(p))
+		bad_l4 |= M_R(NDP); /* looked at first, and of no use like this */
 	if ((p->strange_l4 && m->seen->reason == DROP_L4_HEADER) ||
 	    (p->strange_flags && m->seen->reason == DROP_TCP_FLAGS)) {
 		m_drop(m, p->strange_l4 ? M_R(L4_HEADER) : M_R(TCP_FLAGS));

@@ -231,14 +231,14 @@ bool m_flow_epoch(struct model *m, int index)
 
 /* --- ports (2.1, N*) -------------------------------------------------------------- */
 
-/* @dead: also by a flow that has timed out but may still be there */
-static bool port_taken(const struct model *m, const struct m_flow *f, uint16_t port, bool anywhere,
+/* @dead: also by a flow that has timed out, or is denied now, but may still be there */
+static bool port_taken(struct model *m, const struct m_flow *f, uint16_t port, bool anywhere,
 		       bool dead)
 {
 	for (size_t i = 0; i < m->flow_count; i++) {
 		const struct m_flow *o = &m->flow[i];
 
-		if ((dead || !o->dead) && o->proto == f->proto && o->nat == port &&
+		if ((dead || (!o->dead && !m_is_doomed(m, o))) && o->proto == f->proto && o->nat == port &&
 		    o->client.family == f->client.family &&
 		    (anywhere || (o->rport == f->rport && addr_equal(&o->remote, &f->remote))))
 			return true;
