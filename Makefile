@@ -53,7 +53,7 @@ BENCH_BIN := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH_SRC))
 NET_BIN   := $(patsubst tests/net/%.c,$(BUILD)/net/%,$(NET_SRC))
 XEN_BIN   := $(patsubst tests/xen/%.c,$(BUILD)/xen/%,$(XEN_SRC))
 
-.PHONY: all deps check check-unit check-net check-xen coverage san demo bench \
+.PHONY: all deps check check-unit check-net check-xen coverage san lab demo bench \
 	bench-xen fuzz lint install deb appliance clean
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -153,6 +153,9 @@ $(BUILD)/xen/%: tests/xen/%.c $(wildcard tests/xen/*.h)
 	@mkdir -p $(@D)
 	$(say) CC $<
 	$(Q)$(CC) $(BASE) $(RELEASE) $< -o $@ -Wl,--as-needed -lxenvchan -lxenstore
+
+# All of them; tests/xen/build-images.sh puts them into the images.
+lab: all $(XEN_BIN)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 

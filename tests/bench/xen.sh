@@ -38,7 +38,7 @@ show()
 
 mkdir -p "$BUILD/bench"
 : >"$results"
-nice -n 5 make -s -j2 BUILD="$BUILD" all "$BUILD"/xen/{peer,rawfrag,qubesdb-server,qubesdb-cmd,qvm-firewall} ||
+nice -n 5 make -s -j2 BUILD="$BUILD" lab ||
 	exit 1
 tests/xen/build-images.sh "$BUILD/lab" "$BUILD" || exit 1
 lab_trap

@@ -37,7 +37,7 @@ hardware virtualisation is needed. This takes two to four minutes on two idle
 cores. Ctrl-C ends it and cleans up.
 
 END
-nice -n 5 make -s -j2 BUILD="$BUILD" all "$BUILD"/xen/{peer,rawfrag,qubesdb-server,qubesdb-cmd,qvm-firewall} ||
+nice -n 5 make -s -j2 BUILD="$BUILD" lab ||
 	exit 1
 printf '  [%3d s] assembling the images of dom0 and the guests\n' "$(elapsed)"
 tests/xen/build-images.sh "$BUILD/lab" "$BUILD" || exit 1

@@ -41,7 +41,7 @@ show()
 counted=
 mkdir -p "$out"
 rm -f "$out"/*.log "$out"/*.txt "$out"/*.pcap
-nice -n 5 make -s -j2 BUILD="$BUILD" all appliance "$BUILD"/xen/{peer,rawfrag,qubesdb-server,qubesdb-cmd,qvm-firewall,resync} ||
+nice -n 5 make -s -j2 BUILD="$BUILD" lab appliance ||
 	bail 'build'
 LAB_APPLIANCE=$BUILD/appliance "$here/build-images.sh" "$BUILD/lab" "$BUILD" || bail 'build-images'
 lab_trap
