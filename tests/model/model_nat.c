@@ -238,8 +238,9 @@ static bool port_taken(struct model *m, const struct m_flow *f, uint16_t port, b
 	for (size_t i = 0; i < m->flow_count; i++) {
 		const struct m_flow *o = &m->flow[i];
 
-		if ((dead || (!o->dead && !m_is_doomed(m, o))) && o->proto == f->proto && o->nat == port &&
+		if (o->proto == f->proto && o->nat == port &&
 		    o->client.family == f->client.family &&
+		    (dead || (!o->dead && !m_is_doomed(m, o))) &&
 		    (anywhere || (o->rport == f->rport && addr_equal(&o->remote, &f->remote))))
 			return true;
 	}
