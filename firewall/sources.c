@@ -341,6 +341,7 @@ void sources_gone(struct sources *s, const char *text)
 	}
 	ruleset_free(&src->rules);
 	src->fresh = s->rules_changed = true;
+	src->stale = false; /* there is nothing left to compile */
 	src->state = SOURCE_NONE;
 	engine_source_forget(s->engine, &addr);
 }

@@ -397,7 +397,18 @@ static void test_pace(void)
 	CHECK(sources_refresh(s, 7000) == UINT64_MAX);
 	CHECK_INT(asked, 0);
 
+	test_case("R8_a_source_that_is_gone_does_not_wait");
+	sources_attach(s, &a);
+	sources_name_changed(s, 4, "n.test");
+	sources_gone(s, A);
+	CHECK(!view(A)->stale);
+	CHECK(sources_refresh(s, 7200) == UINT64_MAX);
+	CHECK_INT(view(A)->state, SOURCE_NONE);
+	CHECK_INT(verdict(A, NULL), RULE_DROP);
+	sources_detach(s, &a);
+
 	test_case("R8_sources_take_turns");
+	commit(NULL, A, "drop", "action=accept dsthost=n.test");
 	for (int i = 0; i < 5; i++) {
 		snprintf(name, sizeof(name), "10.137.1.%d", i + 1);
 		commit(NULL, name, "drop", "action=accept dsthost=n.test");
