@@ -294,6 +294,7 @@ static void owe_reply(struct client *c)
 	c->reply_n++;
 }
 
+/* Return: 1 when it committed a source, 0 when not, -errno. */
 static int inbound_write(struct client *c)
 {
 	struct qdb_source_name source;
@@ -316,7 +317,7 @@ static int inbound_write(struct client *c)
 	switch (qdb_where(c->head.path, &source)) {
 	case QDB_BASE:
 		err = qdb_commit(db, source.text);
-		return err < 0 ? no_room(c, err) : 0;
+		return err < 0 ? no_room(c, err) : 1;
 	case QDB_OUTSIDE:
 		qdb_changed(db, c->head.path);
 		return 0;
@@ -387,6 +388,7 @@ static int inbound_reply(struct client *c)
 	return err < 0 ? no_room(c, err) : 0;
 }
 
+/* Return: as inbound_write(). */
 static int message(struct client *c)
 {
 	if (c->phase == SYNC)
@@ -428,7 +430,11 @@ static int take_in(struct client *c)
 	}
 }
 
-/* Return: 1 when the budget ended first, 0 drained (or stopped), -errno. */
+/*
+ * A commit is compiled at once, so it ends the budget: packets have their turn then.
+ *
+ * Return: 1 when the budget ended first, 0 drained (or stopped), -errno.
+ */
 static int drain(struct client *c)
 {
 	for (int i = 0; i < MESSAGES_PER_CALL; i++) {
@@ -448,7 +454,7 @@ static int drain(struct client *c)
 			return rc;
 		c->in_len = 0;
 		rc = message(c);
-		if (rc < 0)
+		if (rc != 0)
 			return rc;
 	}
 	return 1;
@@ -500,7 +506,8 @@ static int work(struct client *c, uint64_t now_ms, uint64_t *next_ms)
 	rc = connected_step(c);
 	c->busy = false;
 	*next_ms = UINT64_MAX;
-	if (rc != 0 || c->phase != STEADY)
+	/* with replies at their bound there may be more to read than was read */
+	if (rc != 0 || c->phase != STEADY || c->reply_n == REPLIES_MAX)
 		return rc;
 	rc = qdb_settle(c->db, now_ms, next_ms);
 	return rc < 0 ? no_room(c, rc) : 0;

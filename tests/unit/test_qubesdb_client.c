@@ -236,6 +236,29 @@ static void test_many(void)
 	world_end(&w);
 }
 
+/* Each commit is parsed and compiled: packets have their turn after one. */
+static void test_commit_storm(void)
+{
+	struct world w;
+
+	test_case("D4_commits_in_a_row_are_told_one_a_call");
+	world_init(&w);
+	connect_world(&w);
+	for (int i = 0; i < 100; i++)
+		update(&w, "10.137.0.1", "action=accept");
+	while (w.r.commits < 100) {
+		unsigned before = w.r.commits;
+
+		if (!CHECK(fake_dom0_run(&w.d) || rig_turn(&w.r)))
+			break;
+		CHECK(w.r.commits - before <= 1);
+	}
+	settle(&w);
+	CHECK_INT(w.r.commits, 100);
+	CHECK_INT(w.d.answers, 399);
+	world_end(&w);
+}
+
 /* --- framing ----------------------------------------------------------------- */
 
 static void framing(size_t read_max, size_t send_max)
@@ -771,6 +794,7 @@ int main(void)
 	test_commit();
 	test_sizes();
 	test_many();
+	test_commit_storm();
 	test_framing();
 	test_back_to_back();
 	test_full_ring();

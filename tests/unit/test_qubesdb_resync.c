@@ -173,6 +173,40 @@ static void test_half_update_at_reconnect(void)
 	world_end(&w);
 }
 
+static void test_half_update_behind_a_stall(void)
+{
+	struct world w;
+	char path[64];
+
+	test_case("nor while dom0 takes no replies and the rest of it is unread");
+	world_init(&w);
+	set(&w, "/qubes-firewall/10.137.0.1", "");
+	set(&w, "/qubes-firewall/10.137.0.1/0000", "action=accept");
+	connect_world(&w);
+	fake_dom0_restart(&w.d);
+	settle(&w);
+	fake_dom0_unset(&w.d, "/qubes-firewall/10.137.0.1/");
+	set(&w, "/qubes-firewall/10.137.0.1/policy", "drop");
+	fake_vchan_announce(&w.v);
+	settle(&w);
+	rig_clear(&w.r);
+	w.d.stalled = true;
+	for (int i = 0; i < 600; i++) {
+		snprintf(path, sizeof(path), "/k/%04d", i);
+		fake_dom0_write(&w.d, path, "v");
+	}
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.1/0000", "action=drop");
+	fake_dom0_write(&w.d, "/qubes-firewall/10.137.0.1", "");
+	settle(&w);
+	settle_after(&w, 2000);
+	CHECK_INT(w.r.commits, 1);
+	w.d.stalled = false;
+	settle(&w);
+	CHECK_INT(w.r.commits, 2);
+	CHECK(strstr(w.r.events, "commit 10.137.0.1 0000=action=drop policy=drop\n") != NULL);
+	world_end(&w);
+}
+
 /* dom0's daemon comes back with a tree of one key. */
 static void back_with_little(struct world *w)
 {
@@ -350,6 +384,7 @@ int main(void)
 	test_reconnect();
 	test_closed_in_a_message();
 	test_half_update_at_reconnect();
+	test_half_update_behind_a_stall();
 	test_small_tree_at_reconnect();
 	test_empty_tree_at_reconnect();
 	test_resync_memory();
