@@ -9,7 +9,7 @@
 
 #include "qubesdb/wire.h"
 
-#define EMIT_PER_CALL 8 /* sources compared, or compiled, in one turn of the loop */
+#define EMIT_PER_CALL 8 /* sources compared in one turn of the loop; one is compiled */
 #define DOM0_PORT     111
 
 void qdb_log(struct qubesdb *db, int level, const char *fmt, ...)
@@ -129,6 +129,8 @@ int qdb_emit(struct qubesdb *db, bool loose)
 			return -ENOMEM;
 		if (step == QDB_STEP_DONE)
 			return 0;
+		if (step == QDB_STEP_COMMIT)
+			break;
 	}
 	return 1;
 }
@@ -150,7 +152,7 @@ int qdb_settle(struct qubesdb *db, uint64_t now_ms, uint64_t *next_ms)
 
 		if (tell(db, step, source.text) < 0)
 			return -ENOMEM;
-		if (step == QDB_STEP_DONE)
+		if (step == QDB_STEP_DONE || step == QDB_STEP_COMMIT)
 			break;
 	}
 	*next_ms = qdb_commits_held(db->commits) ? now_ms : UINT64_MAX;

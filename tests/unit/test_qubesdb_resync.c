@@ -173,6 +173,47 @@ static void test_half_update_at_reconnect(void)
 	world_end(&w);
 }
 
+static void test_commits_take_turns(void)
+{
+	struct world w;
+	char path[64];
+
+	test_case("D4_sources_of_a_sync_are_told_one_a_call");
+	world_init(&w);
+	for (int i = 0; i < 100; i++) {
+		snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%d", i);
+		set(&w, path, "");
+	}
+	fake_vchan_announce(&w.v);
+	for (unsigned before = 0; qubesdb_state(w.r.db) != QUBESDB_READY; before = w.r.commits) {
+		bool busy = fake_dom0_run(&w.d);
+
+		busy = rig_turn(&w.r) || busy;
+		if (!CHECK(busy) || !CHECK(w.r.commits - before <= 1))
+			break;
+	}
+	settle(&w);
+	CHECK_INT(w.r.commits, 100);
+
+	test_case("D4_and_those_that_were_held");
+	fake_dom0_restart(&w.d);
+	settle(&w);
+	for (int i = 0; i < 100; i++) {
+		snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%d/0000", i);
+		set(&w, path, "x");
+	}
+	fake_vchan_announce(&w.v);
+	settle(&w);
+	CHECK_INT(w.r.commits, 100);
+	w.r.now += 1000;
+	for (unsigned before = 100; before < 200; before = w.r.commits)
+		if (!CHECK(rig_turn(&w.r)) || !CHECK(w.r.commits == before + 1))
+			break;
+	settle(&w);
+	CHECK_INT(w.r.commits, 200);
+	world_end(&w);
+}
+
 static void test_half_update_behind_a_stall(void)
 {
 	struct world w;
@@ -385,6 +426,7 @@ int main(void)
 	test_closed_in_a_message();
 	test_half_update_at_reconnect();
 	test_half_update_behind_a_stall();
+	test_commits_take_turns();
 	test_small_tree_at_reconnect();
 	test_empty_tree_at_reconnect();
 	test_resync_memory();
