@@ -7,7 +7,8 @@
 # Linux router with TAPs of the same layout and the ruleset of a stock Qubes
 # firewall qube (diff.nft). build/net/diff sends the same frames into both and
 # compares what comes out. What may differ is in doc/differences.md. Then each
-# conformance case as a packet to ringfenced alone; --rows FILE does only that.
+# conformance case as a packet to ringfenced alone, and as a question to it while it
+# runs; --rows FILE does only that.
 set -u -o pipefail
 cd "$(dirname "$0")/../.." || exit 1
 
@@ -24,7 +25,7 @@ for tool in ip nft; do
 done
 DIR=$(mktemp -d "${TMPDIR:-/tmp}/rfdiff.XXXXXX") || exit 1
 if ! env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL make -j2 -s BUILD="$BUILD" "$BUILD/san/ringfenced" \
-	"$BUILD/net/diff" >"$DIR/build.log" 2>&1; then
+	"$BUILD/san/ringfence" "$BUILD/net/diff" >"$DIR/build.log" 2>&1; then
 	cat "$DIR/build.log"
 	echo "not ok - the build"
 	exit 1
@@ -211,12 +212,14 @@ round() {
 	ip netns delete "$NS-kernel"
 }
 
-# rows FILE: the conformance cases as packets, without the kernel; every line of the
-# file counts
+# rows FILE: the conformance cases as packets, without the kernel, and by `ringfence
+# explain`; every line of the file counts
 rows() {
-	local log=$DIR/rows.log status=1 group good of all
+	local log=$DIR/rows.log status=1 group good told of all
 	if fw_up 1500 && daemon_start; then
-		"$BUILD/net/diff" --fw-ns "$NS-fw" --db "$DB" --ipv6 --rows "$1" >"$log" 2>&1
+		"$BUILD/net/diff" --fw-ns "$NS-fw" --db "$DB" --ipv6 --rows "$1" \
+			--explain "$BUILD/san/ringfence explain --control $DIR/control.sock" \
+			>"$log" 2>&1
 		status=$?
 		daemon_stop
 		result "conformance: ringfenced ends in order" $? "$DIR/daemon.log"
@@ -232,6 +235,9 @@ rows() {
 	good=$(grep -c '^ok - ' "$log")
 	[ $status -eq 0 ] && [ "$good" -eq "$all" ]
 	result "conformance_by_packets: $good of $all rows of $1" $? "$log"
+	told=$(grep -c '^told - ' "$log")
+	[ $status -eq 0 ] && [ "$told" -eq "$all" ]
+	result "conformance_by_explain_of_the_daemon: $told of $all rows of $1" $? "$log"
 }
 
 # The lists in the code and in the document are one, and nothing on it is stale:

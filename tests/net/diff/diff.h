@@ -127,6 +127,7 @@ struct config {
 	uint16_t mtu;		 /* of the uplink */
 	bool ipv6, dns, verbose; /* dns: the virtual servers are translated */
 	const char *conformance, *rows;
+	const char *explain; /* the command that asks the daemon, for rows */
 };
 extern struct config config;
 
@@ -222,7 +223,8 @@ void policy_open(void);
 
 /* --- rows.c ------------------------------------------------------------------- */
 
-/* one ok or not ok for each row of the file, then the counts of its groups */
+/* one told or not told and one ok or not ok for each row of the file, then the counts of
+ * its groups */
 void rows_run(const char *path);
 
 /* --- talk.c ------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
  *	--conformance FILE	rule sets from there, too
  *	--rows FILE	instead of all this: each case of that file, its packet to
  *			ringfenced alone, what comes out as its verdict says
+ *	--explain COMMAND	that asks ringfenced for the rows' verdicts
  *	--seed N, --packets N	what is sent (the same for the same numbers)
  *	--mtu N		the uplink's
  *	--linger S	wait so long for reassembly timeouts
@@ -177,6 +178,7 @@ static void parse_options(int argc, char **argv)
 		{"conformance", 1, NULL, 'c'}, {"failures", 1, NULL, 'n'},
 		{"linger", 1, NULL, 'L'},
 		{"only", 1, NULL, 'o'},	   {"rows", 1, NULL, 'r'},
+		{"explain", 1, NULL, 'e'},
 		{NULL, 0, NULL, 0}};
 	int opt;
 
@@ -218,6 +220,9 @@ static void parse_options(int argc, char **argv)
 		case 'r':
 			config.rows = optarg;
 			break;
+		case 'e':
+			config.explain = optarg;
+			break;
 		case 'l':
 			differences_list();
 			exit(0);
@@ -233,6 +238,8 @@ int main(int argc, char **argv)
 	if ((!config.kernel_ns && !config.rows) || !config.fw_ns || !config.db)
 		die("--kernel-ns, --fw-ns and --db are needed");
 	if (config.rows) {
+		if (!config.explain)
+			die("--rows needs --explain");
 		sides_open();
 		rows_run(config.rows);
 		sides_close();

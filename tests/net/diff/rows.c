@@ -10,6 +10,10 @@
  * An ICMP type that starts no flow (I6) never reaches the rules: such a row is refused
  * by silence. A tree that blocks its source (R10) has to refuse other packets, too, of
  * every protocol and to anywhere.
+ *
+ * And the running daemon is asked (R8_explain): `ringfence explain` has to give the
+ * row's verdict and rule, and say that something else stops the packet just where the
+ * packet said so.
  */
 #include "tests/net/diff/ruleset.h"
 
@@ -236,19 +240,59 @@ static bool all_refused(const struct row *r, enum group group)
 	return ok;
 }
 
+/* --- the daemon's word ----------------------------------------------------------------- */
+
+/* Whether a string of the answer is this one; NULL: whether it is missing. */
+static bool answer_has(const char *answer, const char *name, const char *want)
+{
+	char text[96];
+
+	snprintf(text, sizeof(text), "\"%s\": \"%s%s", name, want ? want : "", want ? "\"" : "");
+	return (strstr(answer, text) != NULL) == (want != NULL);
+}
+
+static bool is_explained(const struct row *r, enum group group, uint8_t icmp_type)
+{
+	bool echo_reply = icmp_type == (r->family == 4 ? 0 : 129);
+	const char *stopped = group != REJECT_SILENT ? NULL
+			      : echo_reply	     ? "icmp-no-flow"
+						     : "icmp-type";
+	char command[512], answer[4096];
+	size_t n;
+	FILE *f;
+
+	snprintf(command, sizeof(command), "%s %s %s 2>&1", config.explain, r->source, r->packet);
+	f = popen(command, "r");
+	if (!f)
+		die("%s: cannot be run", command);
+	n = fread(answer, 1, sizeof(answer) - 1, f);
+	answer[n] = '\0';
+	if (pclose(f) == 0 && answer_has(answer, "verdict", r->verdict) &&
+	    answer_has(answer, "rule", r->rule) && answer_has(answer, "stopped", stopped) &&
+	    answer_has(answer, "from",
+		       group != ACCEPT	  ? NULL
+		       : r->family == 4 ? ip4_text[0]
+					  : ip6_text[0]))
+		return true;
+	printf("#   %s\n#   says: %s\n", command, answer);
+	return false;
+}
+
 static void run_row(const struct row *r)
 {
 	struct pk k = packet_of(r);
 	enum group group = group_of(r, &k);
-	bool ok;
+	bool ok, told;
 
 	commit(r);
+	told = is_explained(r, group, k.type);
 	ok = fate_is(group, &k);
 	if (group == MALFORMED || group == DROP)
 		ok &= all_refused(r, group);
 	all[group]++;
 	good[group] += ok;
-	counts.failures += !ok;
+	counts.failures += !ok || !told;
+	printf("%s - %s\n", told ? "told" : "not told", r->id);
 	printf("%s - %s: %s, %s by %s\n", ok ? "ok" : "not ok", r->id, r->packet, r->verdict,
 	       r->rule);
 }
