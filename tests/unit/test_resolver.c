@@ -6,6 +6,7 @@
  */
 #include "firewall/resolver.h"
 
+#include "firewall/daemon.h"
 #include "firewall/log.h"
 #include "firewall/resolver_helper.h"
 #include "tests/unit/check.h"
@@ -26,6 +27,8 @@ static void path_of(char path[64], pid_t test)
 	snprintf(path, 64, "/tmp/rf-test-resolver-%d", (int)test);
 }
 
+static bool failing; /* answers that a server failed */
+
 static void say(uint32_t type, uint32_t id)
 {
 	struct name_reply r;
@@ -35,9 +38,10 @@ static void say(uint32_t type, uint32_t id)
 	r.id = id;
 	if (type == NAME_REPLY) {
 		r.family = 4;
-		r.ttl_s = 3600;
-		r.count = 1;
-		memcpy(r.addrs[0], "\300\0\2\1", 4);
+		r.outcome = failing ? DNS_SERVER_FAILURE : DNS_ADDRESSES;
+		r.ttl_s = failing ? 0 : 3600;
+		r.count = !failing;
+		memcpy(r.addrs[0], failing ? "\0\0\0" : "\300\0\2\1", 4);
 	}
 	if (!resolver_send(RESOLVER_HELPER_FD, &r))
 		_exit(0);
@@ -72,6 +76,10 @@ static int helper_main(void)
 	say(NAME_HELLO, 0);
 	switch (mode) {
 	case 'g': answer_all(); break;
+	case 's': /* there is no way to the servers, they say */
+		failing = true;
+		answer_all();
+		break;
 	case 'h': /* hangs */
 		for (;;)
 			pause();
@@ -216,6 +224,13 @@ static bool within(unsigned int ms, bool (*is)(void))
 	return is();
 }
 
+static uint64_t enough; /* questions */
+
+static bool has_asked(void)
+{
+	return info().asked >= enough;
+}
+
 static bool never(void)
 {
 	return false;
@@ -284,6 +299,52 @@ static void test_backoff(void)
 	teardown();
 }
 
+/* What a port's link is to the resolver: firewall/ports.c. */
+static void test_link(void)
+{
+	struct port uplink = {.id = 0, .role = PORT_ROLE_UPLINK, .name = "uplink0", .mtu = 1500};
+	struct port client = {.id = 1, .role = PORT_ROLE_CLIENT, .name = "vif1.0", .mtu = 1500};
+	struct daemon d;
+
+	test_case("section9_names_that_failed_are_asked_when_the_uplink_connects");
+	setup('s');
+	memset(&d, 0, sizeof(d));
+	d.engine = engine;
+	d.db = db;
+	d.resolver = r;
+	d.attachments[0].port = &uplink;
+	d.attachments[1].port = &client;
+	enough = 2;
+	CHECK(within(10000, has_asked));
+	/* asked after a second; the next question is 1.75 s away */
+	enough = 3;
+	daemon_port_event(&d, &client, PORT_EVENT_LINK_UP);
+	CHECK(!within(300, has_asked));
+	daemon_port_event(&d, &uplink, PORT_EVENT_LINK_UP);
+	CHECK(within(700, has_asked));
+
+	test_case("section9_an_uplink_that_comes_and_goes_makes_no_storm");
+	for (int i = 0; i < 50; i++) {
+		daemon_port_event(&d, &uplink, PORT_EVENT_LINK_UP);
+		within(10, never);
+	}
+	CHECK(info().asked <= 4);
+	CHECK_INT(info().restarts, 0);
+	teardown();
+
+	test_case("section9_what_is_resolved_is_not_asked_again");
+	setup('g');
+	CHECK(within(10000, resolves));
+	d.resolver = r;
+	d.engine = engine;
+	d.db = db;
+	within(1100, never);
+	daemon_port_event(&d, &uplink, PORT_EVENT_LINK_UP);
+	within(300, never);
+	CHECK_INT(info().asked, 1);
+	teardown();
+}
+
 int main(int argc, char **argv)
 {
 	int fd;
@@ -298,6 +359,7 @@ int main(int argc, char **argv)
 	test_good();
 	test_bad();
 	test_backoff();
+	test_link();
 	unlink(db_path);
 	return test_end();
 }
