@@ -54,7 +54,7 @@ struct learned {
 };
 
 struct learner {
-	struct named_rule *rules;
+	struct named_rule *rules; /* by name, those of a name in order */
 	size_t rule_count;
 	uint64_t *wildcards;
 	size_t wildcard_count;
@@ -121,12 +121,36 @@ uint64_t learn_name(void *arg, const char *name)
 	return hash_name(arg, name, strlen(name));
 }
 
+static int by_name(const void *a, const void *b)
+{
+	const struct named_rule *x = a, *y = b;
+
+	if (x->name != y->name)
+		return x->name < y->name ? -1 : 1;
+	return x->rule < y->rule ? -1 : x->rule > y->rule;
+}
+
+/* Index of the first rule with the name; rule_count or another name's: none has it. */
+static size_t first_rule(const struct learner *s, uint64_t name)
+{
+	size_t low = 0, high = s->rule_count;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (s->rules[mid].name < name)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
 static bool has_rule(const struct learner *s, uint64_t name)
 {
-	for (size_t i = 0; i < s->rule_count; i++)
-		if (s->rules[i].name == name)
-			return true;
-	return false;
+	size_t i = first_rule(s, name);
+
+	return i < s->rule_count && s->rules[i].name == name;
 }
 
 static bool has_wildcard(const struct learner *s, uint64_t name)
@@ -249,6 +273,8 @@ void learn_rules(struct learn *l, uint16_t source, uint8_t family, struct named_
 {
 	struct learner *s = &l->sources[source];
 
+	if (count > 0)
+		qsort(rules, count, sizeof(*rules), by_name);
 	free(s->rules);
 	s->rules = rules;
 	s->rule_count = count;
@@ -393,13 +419,14 @@ bool learn_match(const struct learn *l, uint16_t source, const struct rule_packe
 
 		if (a->until <= now_ms || !ipkey_equal(&a->addr, &dst))
 			continue;
-		for (size_t k = 0; k < s->rule_count; k++) {
+		for (size_t k = first_rule(s, a->name);
+		     k < s->rule_count && s->rules[k].name == a->name; k++) {
 			const struct named_rule *r = &s->rules[k];
 
 			/* in order of the rules: nothing better comes later */
 			if (found && r->rule >= *rule)
 				break;
-			if (r->name != a->name || !named_rule_matches(r, s->family, pkt))
+			if (!named_rule_matches(r, s->family, pkt))
 				continue;
 			*rule = r->rule;
 			*verdict = (enum rule_verdict)r->action;

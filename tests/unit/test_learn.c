@@ -7,8 +7,10 @@
 #include "tests/unit/check.h"
 #include "tests/unit/lab.h"
 #include "tests/unit/dns_build.h" /* its len and msg would hide names in lab.h */
+#include "rules/ruleset.h"
 
 #include <errno.h>
+#include <time.h>
 
 static struct lab lab;
 static const struct seen *s;
@@ -361,6 +363,112 @@ static void test_bounds(void)
 	CHECK_INT(listed, LEARN_SOURCE_ADDRS);
 }
 
+/* --- many rules ---------------------------------------------------------------------- */
+
+#define MANY_NAMES 256
+#define MANY_RULES 10000
+
+/* A source with many names, each known to be at some of eight addresses. */
+static struct learn *many(struct named_rule *copy, unsigned int names, unsigned int rule_count,
+			  unsigned int addrs)
+{
+	struct named_rule *list = calloc(rule_count, sizeof(*list));
+	static const uint8_t key[16] = {1};
+	char name[32], addr[24];
+	struct learn *l;
+
+	if (!list || learn_new(&l, key) != 0)
+		abort();
+	for (unsigned int i = 0; i < rule_count; i++) {
+		snprintf(name, sizeof(name), "n%u.test", i * 7919 % names);
+		list[i] = (struct named_rule){
+			.name = learn_name(l, name),
+			.rule = 3 * i,
+			.low = (uint16_t)(i * 31 % 200),
+			.high = (uint16_t)(i * 31 % 200 + i % 3),
+			.protos = i % 2 ? CLASS_TCP : CLASS_TCP | CLASS_UDP,
+			.action = i % 5 ? RULE_ACCEPT : RULE_REJECT,
+		};
+	}
+	memcpy(copy, list, rule_count * sizeof(*list));
+	learn_rules(l, 0, 4, list, rule_count);
+	for (unsigned int i = 0; i < names; i++) {
+		snprintf(name, sizeof(name), "n%u.test", i);
+		snprintf(addr, sizeof(addr), "203.0.113.%u", i % addrs);
+		message(1, name, NULL, NULL, 0);
+		learn_query(l, 0, 1, msg, len, 1000);
+		message(1, name, NULL, addr, 60);
+		learn_answer(l, 0, 1, msg, len, 1000);
+	}
+	learn_check(l);
+	return l;
+}
+
+/* The first rule, looked for one by one. */
+static bool naive(const struct learn *l, const struct named_rule *list, unsigned int names,
+		  unsigned int rule_count, unsigned int addrs, const struct rule_packet *pkt,
+		  const struct named_rule **found)
+{
+	uint64_t numbers[MANY_NAMES] = {0};
+	char name[32];
+
+	for (unsigned int i = 0; i < names; i++) {
+		snprintf(name, sizeof(name), "n%u.test", i);
+		numbers[i] = learn_name((void *)(uintptr_t)l, name);
+	}
+	for (unsigned int i = 0; i < rule_count; i++)
+		for (unsigned int n = pkt->dst[3]; n < names; n += addrs)
+			if (list[i].name == numbers[n] && named_rule_matches(&list[i], 4, pkt)) {
+				*found = &list[i];
+				return true;
+			}
+	return false;
+}
+
+static void test_many_rules(void)
+{
+	static struct named_rule copy[MANY_RULES];
+	uint8_t dst[4] = {203, 0, 113, 0};
+	struct rule_packet pkt = {.dst = dst, .proto = 6};
+	unsigned int hits = 0;
+	struct timespec a, b;
+	enum rule_verdict verdict;
+	uint32_t rule;
+	struct learn *l;
+
+	test_case("R1_first_of_many_rules_with_learned_addresses");
+	l = many(copy, 40, 500, 8);
+	for (unsigned int i = 0; i < 4000; i++) {
+		const struct named_rule *want = NULL;
+		bool found;
+
+		dst[3] = (uint8_t)(i % 10); /* two of them nobody was told */
+		pkt.dport = (uint16_t)(i * 17 % 203);
+		pkt.proto = i % 3 ? 6 : 17;
+		found = dst[3] < 8 && naive(l, copy, 40, 500, 8, &pkt, &want);
+		if (!CHECK(learn_match(l, 0, &pkt, 2000, &rule, &verdict) == found))
+			break;
+		if (found && !CHECK(rule == want->rule && verdict == want->action))
+			break;
+		hits += found;
+	}
+	CHECK(hits > 200 && hits < 3800);
+	learn_free(&l);
+
+	/* every name at one address, and a port that no rule is for */
+	test_case("R9_D4_learned_names_do_not_multiply_with_rules");
+	l = many(copy, MANY_NAMES, MANY_RULES, 1);
+	dst[3] = 0;
+	pkt.proto = 6;
+	pkt.dport = 60000;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &a);
+	for (int i = 0; i < 20; i++)
+		CHECK(!learn_match(l, 0, &pkt, 2000, &rule, &verdict));
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &b);
+	CHECK((b.tv_sec - a.tv_sec) * 1000000000 + b.tv_nsec - a.tv_nsec < 20 * 1000000);
+	learn_free(&l);
+}
+
 int main(void)
 {
 	test_learning();
@@ -369,5 +477,6 @@ int main(void)
 	test_wildcards();
 	test_wildcards_too();
 	test_bounds();
+	test_many_rules();
 	return test_end();
 }
