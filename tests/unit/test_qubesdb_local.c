@@ -24,7 +24,7 @@ struct world {
 	uint8_t in[72 + 3071];
 	uint8_t *out;
 	size_t send_max;
-	unsigned reads, multis, writes, rms;
+	unsigned reads, multis, full, writes, rms; /* full: MULTIREADs of all */
 };
 
 static int world_connect(void *arg)
@@ -128,6 +128,7 @@ static void obey(struct world *w, const struct qdb_hdr *h, const char *data)
 		return;
 	case QDB_MULTIREAD:
 		w->multis++;
+		w->full += strcmp(h->path, "/") == 0;
 		for (size_t i = 0; i < w->tree.n; i++) {
 			k = &w->tree.keys[i];
 			if (strncmp(k->path, h->path, strlen(h->path)) == 0)
@@ -630,6 +631,19 @@ static void test_hostile(void)
 	world_end(&w);
 }
 
+/* --- random programs ------------------------------------------------------------ */
+
+#define SOURCES	     3
+#define VERSION_LEN  160
+#define VERSIONS_MAX 600
+
+/* What the subtree of a source was whenever it counted, as rig_commit() says it. */
+struct history {
+	char version[SOURCES][VERSIONS_MAX][VERSION_LEN];
+	size_t n[SOURCES];
+	unsigned full; /* whole reads of the tree seen so far */
+};
+
 static unsigned rnd_state;
 
 static unsigned rnd(unsigned n)
@@ -638,73 +652,177 @@ static unsigned rnd(unsigned n)
 	return (rnd_state >> 8) % n;
 }
 
-static void test_random(void)
+static void version_of(struct world *w, unsigned s, char text[VERSION_LEN])
 {
-	char name[64], path[64], value[16], want[512];
+	static const char *const keys[] = { "0000", "0001", "0002", "policy" };
+	int n = snprintf(text, VERSION_LEN, "commit 10.137.0.%u", s);
+
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		char path[64];
+		const struct fake_key *k;
+
+		snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%u/%s", s, keys[i]);
+		k = fake_dom0_get(&w->tree, path);
+		if (k)
+			n += snprintf(text + n, VERSION_LEN - (size_t)n, " %s=%s", keys[i],
+				      k->value);
+	}
+	snprintf(text + n, VERSION_LEN - (size_t)n, "\n");
+}
+
+static void counts_now(struct world *w, struct history *h, unsigned s)
+{
+	if (CHECK(h->n[s] < VERSIONS_MAX))
+		version_of(w, s, h->version[s][h->n[s]++]);
+}
+
+static void random_other(struct world *w, struct history *h)
+{
+	char path[64], value[32];
+	unsigned s = rnd(SOURCES);
+
+	snprintf(value, sizeof(value), "%u", rnd(1000));
+	switch (rnd(7)) {
+	case 0:
+		snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%u/", s);
+		drop(w, path);
+		return;
+	case 1:
+		snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%u/policy", s);
+		put(w, path, value);
+		return;
+	case 2:
+	case 3:
+		snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%u/000%u", s, rnd(3));
+		put(w, path, value);
+		return;
+	case 4:
+		snprintf(path, sizeof(path), "/key/%u", rnd(4));
+		put(w, path, value);
+		return;
+	case 5:
+		snprintf(path, sizeof(path), rnd(3) ? "/key/%u" : "/key/", rnd(4));
+		drop(w, path);
+		return;
+	default:
+		snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%u", s);
+		counts_now(w, h, s);
+		put(w, path, "");
+	}
+}
+
+static void random_own(struct world *w)
+{
+	char path[64], value[32];
+
+	snprintf(path, sizeof(path), "/own/%u", rnd(3));
+	snprintf(value, sizeof(value), "%u", rnd(1000));
+	if (rnd(3))
+		CHECK_INT(qubesdb_write(w->r.db, path, value, strlen(value)), 0);
+	else
+		CHECK_INT(qubesdb_rm(w->r.db, rnd(2) ? path : "/own/"), 0);
+}
+
+/* No commit delivers what was never committed, nor there at a whole read. */
+static void look_at_commits(struct world *w, const struct history *h)
+{
+	for (char *line = w->r.events, *end; line && *line; line = end) {
+		unsigned s = 0;
+		bool known = false;
+
+		end = strchr(line, '\n') + 1;
+		if (sscanf(line, "commit 10.137.0.%u", &s) != 1 || s >= SOURCES)
+			continue;
+		for (size_t i = 0; i < h->n[s] && !known; i++)
+			known = strncmp(h->version[s][i], line, (size_t)(end - line)) == 0;
+		if (!CHECK(known))
+			printf("  %.*s", (int)(end - line), line);
+	}
+	rig_clear(&w->r);
+}
+
+static void turns(struct world *w, struct history *h, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		unsigned before = w->full;
+
+		(void)daemon_turn(w);
+		for (unsigned s = 0; s < SOURCES && w->full != before; s++)
+			counts_now(w, h, s);
+		(void)rig_turn(&w->r);
+		look_at_commits(w, h);
+	}
+}
+
+static size_t outside;
+
+static void same_outside(void *arg, const char *path, const char *value, size_t len)
+{
+	(void)len;
+	if (strncmp(path, "/qubes-firewall/", 16) == 0)
+		return;
+	CHECK_STR(it_has(arg, path), value);
+	outside++;
+}
+
+/* All is told; one more commit of each source; and both are of one mind. */
+static void agree(struct world *w, struct history *h)
+{
+	w->mute = false;
+	w->send_max = 0;
+	for (int i = 0; i < 4; i++) {
+		turns(w, h, 2000);
+		w->r.now += 1000;
+	}
+	CHECK_INT(qubesdb_state(w->r.db), QUBESDB_READY);
+	for (unsigned s = 0; s < SOURCES; s++) {
+		char path[64], want[VERSION_LEN];
+
+		snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%u/0000", s);
+		put(w, path, "last");
+		path[strlen(path) - 5] = '\0';
+		put(w, path, "");
+		version_of(w, s, want);
+		rig_clear(&w->r);
+		settle(w);
+		CHECK_STR(w->r.events, want);
+	}
+	outside = 0;
+	qubesdb_list(w->r.db, "/", same_outside, w);
+	for (size_t i = 0; i < w->tree.n; i++)
+		outside -= strncmp(w->tree.keys[i].path, "/qubes-firewall/", 16) != 0;
+	CHECK_INT(outside, 0);
+}
+
+static void test_random(bool losses)
+{
+	static struct history h;
+	char name[64];
 
 	for (unsigned seed = 1; seed <= 60; seed++) {
 		struct world w;
 
-		snprintf(name, sizeof(name), "random, seed %u", seed);
+		snprintf(name, sizeof(name), "random programs%s, seed %u",
+			 losses ? " and losses" : "", seed);
 		test_case(name);
-		rnd_state = seed;
+		rnd_state = seed * 7919 + losses;
+		memset(&h, 0, sizeof(h));
 		world_init(&w);
 		for (int step = 0; step < 300; step++) {
-			snprintf(value, sizeof(value), "%u", rnd(1000));
-			snprintf(path, sizeof(path), "/k/%u/%u", rnd(2), rnd(3));
-			switch (rnd(6)) {
-			case 0:
-				put(&w, path, value);
-				break;
-			case 1:
-				drop(&w, path);
-				break;
-			case 2:
-				drop(&w, rnd(2) ? "/k/0/" : "/k/1/");
-				break;
-			case 3:
-				snprintf(path, sizeof(path), "10.137.0.%u", rnd(2));
-				update(&w, path, value);
-				break;
-			case 4:
-				snprintf(path, sizeof(path), "/own/%u", rnd(3));
-				CHECK_INT(qubesdb_write(w.r.db, path, value, strlen(value)), 0);
-				break;
-			case 5:
-				if (rnd(8) == 0)
-					world_drop(&w);
-				snprintf(path, sizeof(path), "/own/%u", rnd(3));
-				CHECK_INT(qubesdb_rm(w.r.db, path), 0);
-				break;
-			}
-			w.send_max = rnd(3) ? 0 : 1 + rnd(100);
-			for (unsigned i = rnd(4); i > 0; i--) {
-				(void)daemon_turn(&w);
-				(void)rig_turn(&w.r);
-			}
-			w.r.now += rnd(100);
+			if (rnd(2))
+				random_other(&w, &h);
+			if (rnd(4) == 0)
+				random_own(&w);
+			if (losses && rnd(40) == 0)
+				world_drop(&w);
+			w.send_max = rnd(3) ? 0 : 1 + rnd(200);
+			w.mute = rnd(8) == 0;
+			w.r.now += rnd(losses ? 200 : 20);
+			turns(&w, &h, rnd(5));
 		}
-		w.send_max = 0;
-		settle(&w);
-		w.r.now += 2000;
-		settle(&w);
-		CHECK_INT(qubesdb_state(w.r.db), QUBESDB_READY);
-		for (size_t i = 0; i < w.tree.n; i++)
-			CHECK_STR(we_have(&w, w.tree.keys[i].path), w.tree.keys[i].value);
-		/* The last that was told of a source is what stands there. */
-		for (unsigned s = 0; s < 2; s++) {
-			char *last = NULL, *p = w.r.events;
-
-			snprintf(want, sizeof(want), "commit 10.137.0.%u ", s);
-			for (; (p = strstr(p, want)) != NULL; p++)
-				last = p;
-			snprintf(path, sizeof(path), "/qubes-firewall/10.137.0.%u/0000", s);
-			if (strcmp(it_has(&w, path), "(none)") == 0)
-				continue;
-			snprintf(want, sizeof(want), "commit 10.137.0.%u 0000=%s policy=drop\n", s,
-				 it_has(&w, path));
-			CHECK(last && strncmp(last, want, strlen(want)) == 0);
-		}
+		agree(&w, &h);
+		if (!losses)
+			CHECK_INT(w.r.losses, 0);
 		world_end(&w);
 	}
 }
@@ -720,6 +838,7 @@ int main(void)
 	test_half_update_at_reconnect();
 	test_overflow();
 	test_hostile();
-	test_random();
+	test_random(false);
+	test_random(true);
 	return test_end();
 }
