@@ -274,6 +274,85 @@ requests() { # hp_043: whatever is said to the control socket costs nobody anyth
 }
 scenario hp_043_any_request_to_the_control_socket requests
 
+conversations() { # D4: several at a time, in pieces, broken off; and those that never end
+	local flow before
+	c1 "$PEER" seq udp $SERVER 9000 8000 1000 >"$DIR/talks" &
+	flow=$!
+	before=$(find "/proc/$DAEMON/fd" | wc -l)
+	/usr/bin/python3 - "$DIR/control.sock" <<-'END' >"$DIR/talks.out" 2>&1
+		import json, random, socket, sys, time
+		random.seed(4)
+		CLIENTS, TIMEOUT = 8, 5	# firewall/control.h
+		REQUESTS = [b"status\n", b"explain 10.137.0.5 tcp 192.0.2.1 80\n", b"nonsense\n",
+		            b"explain --trace 10.137.0.5 icmp 192.0.2.1 8\nand more", b"status"]
+		def dial():
+		    s = socket.socket(socket.AF_UNIX)
+		    s.settimeout(3)
+		    s.connect(sys.argv[1])
+		    return s
+		def rest(s):
+		    answer = b""
+		    try:
+		        while part := s.recv(65536):
+		            answer += part
+		    except ConnectionError:
+		        pass
+		    s.close()
+		    return answer
+		def has_answer(s, request):
+		    answer = rest(s)
+		    if b"\n" not in request:
+		        assert answer == b"", (request, answer)
+		    else:
+		        assert ("error" in json.loads(answer)) == (request == b"nonsense\n"), request
+		open_ = []
+		for i in range(4000):
+		    what = random.randrange(8)
+		    if what == 0 and len(open_) < CLIENTS:
+		        open_.append([dial(), random.choice(REQUESTS), 0])
+		        continue
+		    if not open_:
+		        continue
+		    k = random.randrange(len(open_))
+		    s, request, sent = open_[k]
+		    if sent < len(request) and what < 7:
+		        piece = request[sent:sent + random.randrange(1, 30)]
+		        try:
+		            s.sendall(piece)
+		        except ConnectionError:
+		            assert b"\n" in request[:sent]
+		        open_[k][2] += len(piece)
+		    elif sent < len(request):
+		        s.close()
+		        del open_[k]
+		    else:
+		        s.shutdown(socket.SHUT_WR)
+		        has_answer(s, request)
+		        del open_[k]
+		for s, _, _ in open_:
+		    s.close()
+		time.sleep(0.2)
+		idle = [dial() for _ in range(CLIENTS)]
+		start = time.monotonic()
+		assert rest(dial()) == b""	# no place
+		for n in range(3):
+		    time.sleep(1.5)
+		    idle[0].sendall(b"s")	# a byte now and then keeps none
+		for s in idle:
+		    assert rest(s) == b""
+		assert TIMEOUT - 0.5 < time.monotonic() - start < TIMEOUT + 2, time.monotonic() - start
+		s = dial()
+		s.sendall(b"status\n")
+		has_answer(s, b"status\n")
+		print("done")
+	END
+	is "every conversation" "$(cat "$DIR/talks.out")" "done"
+	wait $flow
+	is "a flow meanwhile" "$(jq -r '"\(.received) \(.lost) \(.error)"' "$DIR/talks")" "8000 0 "
+	is "descriptors" "$(find "/proc/$DAEMON/fd" | wc -l)" "$before"
+}
+scenario D4_conversations_on_the_control_socket conversations
+
 checked() { # ringfence check of a file, and of a QubesDB daemon's socket
 	local out
 	rules 1 "action=accept dstports=90-80 expire=1" "action=reject"
