@@ -61,10 +61,9 @@ static enum name_state look_up(const struct explain *x, const char *name, const 
 {
 	*addrs = NULL;
 	*count = 0;
-	if (x->env->lookup == NULL ||
-	    x->env->lookup(x->env->lookup_arg, name, addrs, count) != NAME_RESOLVED)
+	if (x->env->lookup == NULL)
 		return NAME_UNRESOLVED;
-	return NAME_RESOLVED;
+	return x->env->lookup(x->env->lookup_arg, name, addrs, count);
 }
 
 struct unresolved {
@@ -96,14 +95,17 @@ static json_t *json_name(const struct explain *x, const char *name)
 	json_t *j = json_object(), *list = json_array(), *learned = json_object();
 	const struct addr *addrs;
 	size_t count;
-	bool resolved = look_up(x, name, &addrs, &count) == NAME_RESOLVED;
+	enum name_state state = look_up(x, name, &addrs, &count);
 
 	for (size_t i = 0; i < count; i++)
 		json_array_append_new(list, json_address(&addrs[i]));
 	if (x->learned != NULL)
 		x->learned(x->arg, name, add_learned, learned);
-	json_object_set_new(j, "state", json_string(resolved ? "resolved" : "unresolved"));
+	json_object_set_new(j, "state", json_string(state != NAME_UNRESOLVED ? "resolved"
+									    : "unresolved"));
 	json_object_set_new(j, "addresses", list);
+	if (state == NAME_PARTIAL)
+		json_object_set_new(j, "more", json_true());
 	if (json_object_size(learned) > 0)
 		json_object_set(j, "learned", learned);
 	json_decref(learned);

@@ -63,7 +63,7 @@ static bool path_of(struct walk *w, const char *name, char path[QUBESDB_PATH_MAX
 
 static bool resolves(struct walk *w, const char *name, const struct addr **addrs, size_t *count)
 {
-	return w->x->lookup(w->x->arg, w->source, name, addrs, count) == NAME_RESOLVED;
+	return w->x->lookup(w->x->arg, w->source, name, addrs, count) != NAME_UNRESOLVED;
 }
 
 static void count_wanted(void *arg, const char *name)

@@ -14,8 +14,10 @@
  * was told another one a minute ago still goes there. The newest answer has the
  * first claim to the NAME_SET_MAX places, then those that left last.
  *
- * An answer that cannot be stored (no memory, or all names together have
- * NAME_ADDRS_MAX addresses) is cut, which can only narrow what a rule allows.
+ * An answer that has more addresses than a name may have, or than there is room for
+ * (all names together have NAME_ADDRS_MAX), is cut, and the name is known in part
+ * only: what that means is the rule's business (NAME_PARTIAL). One that cannot be
+ * stored for lack of memory has failed.
  *
  * All entries are looked at to find what is due: a few thousand, a few times a
  * second at most. Names come from dom0, so the hash needs no secret.
@@ -233,16 +235,21 @@ void name_table_end(struct name_table *t)
 		t->high--;
 }
 
+static enum name_state state_of(const struct entry *e)
+{
+	return !e->resolved ? NAME_UNRESOLVED : e->more ? NAME_PARTIAL : NAME_RESOLVED;
+}
+
 enum name_state name_table_lookup(const struct name_table *t, uint8_t family, const char *name,
 				  const struct addr **addrs, size_t *count)
 {
 	uint16_t i = find(t, family, name);
 
-	if (i == NO_ENTRY || !t->slot[i]->resolved)
+	if (i == NO_ENTRY || state_of(t->slot[i]) == NAME_UNRESOLVED)
 		return NAME_UNRESOLVED;
 	*addrs = t->slot[i]->addrs;
 	*count = t->slot[i]->count;
-	return NAME_RESOLVED;
+	return state_of(t->slot[i]);
 }
 
 /* --- asking --------------------------------------------------------------------- */
@@ -419,21 +426,25 @@ static void resolved(struct name_table *t, struct entry *e, const struct name_an
 {
 	uint64_t ttl_ms, grace_ms = (uint64_t)t->times.grace_s * 1000;
 	struct set s = {.max = NAME_ADDRS_MAX - (t->addrs - e->count)};
-	bool change, refused = false;
+	bool change, refused = false, more = a->more;
 	uint32_t ttl_s = a->ttl_s;
 	size_t fresh;
 
 	if (s.max > NAME_SET_MAX)
 		s.max = NAME_SET_MAX;
-	for (size_t i = 0; i < a->count && s.count < s.max; i++) {
+	for (size_t i = 0; i < a->count; i++) {
 		if (a->addrs[i].family != e->family || name_addr_is_useless(&a->addrs[i]))
 			refused = true;
-		else if (!has(s.addrs, s.count, &a->addrs[i]))
+		else if (has(s.addrs, s.count, &a->addrs[i]))
+			continue;
+		else if (s.count == s.max)
+			more = true;
+		else
 			set_add(&s, &a->addrs[i], UINT64_MAX);
 	}
 	fresh = s.count;
 	set_add_old(&s, e, now_ms + grace_ms, now_ms);
-	change = !e->resolved || !same_set(e, &s);
+	change = !e->resolved || more != e->more || !same_set(e, &s);
 	if (!entry_set(t, e, &s, fresh)) {
 		failed(t, e, DNS_SERVER_FAILURE, now_ms);
 		return;
@@ -448,7 +459,7 @@ static void resolved(struct name_table *t, struct entry *e, const struct name_an
 	e->resolved_ms = now_ms;
 	e->failures = 0;
 	e->last = DNS_ADDRESSES;
-	e->more = a->more;
+	e->more = more;
 	e->refused = refused;
 	if (change)
 		t->events.changed(t->arg, e->family, e->name);
@@ -585,7 +596,7 @@ void name_table_each(const struct name_table *t,
 		v = (struct name_view){
 			.name = e->name,
 			.family = e->family,
-			.state = e->resolved ? NAME_RESOLVED : NAME_UNRESOLVED,
+			.state = state_of(e),
 			.addrs = e->addrs,
 			.count = e->count,
 			.fresh = e->fresh,

@@ -45,10 +45,11 @@ struct name_view {
 	size_t count, fresh; /* the first @fresh are in the last answer, the rest in grace */
 	bool asked;	     /* there has been an outcome at all */
 	bool asking;	     /* a question is out */
-	bool more, refused;  /* the last answer had more addresses, or some of no use */
+	bool more, refused;  /* the last answer had more addresses, or some of no use;
+			      * with more, the state is NAME_PARTIAL */
 	enum dns_outcome last;
 	unsigned int failures, users;
-	uint64_t resolved_ms; /* when the last good answer came; for NAME_RESOLVED */
+	uint64_t resolved_ms; /* when the last good answer came; if there is one */
 	uint64_t next_ms;     /* when it is asked again */
 };
 

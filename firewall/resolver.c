@@ -128,7 +128,7 @@ static void on_failed(void *arg, uint8_t family, const char *name, enum dns_outc
 		return;
 	snprintf(text, sizeof(text), "name %s (IPv%u): %s; %s", name, family,
 		 dns_outcome_text(outcome),
-		 name_table_lookup(r->table, family, name, &addrs, &count) == NAME_RESOLVED
+		 name_table_lookup(r->table, family, name, &addrs, &count) != NAME_UNRESOLVED
 			 ? "the last good answer stays in use"
 			 : "rules that accept it match nothing, rules that drop it everything");
 	log_limited(&r->limit, r->now_ms, LOG_LEVEL_WARNING, text);

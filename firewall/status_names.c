@@ -30,13 +30,14 @@ static void name_json(void *arg, const struct name_view *v)
 		json_array_append_new(addrs, json_string(addr_format(&v->addrs[i], text)));
 	json_object_set_new(j, "name", json_string(v->name));
 	json_object_set_new(j, "family", number(v->family));
-	json_object_set_new(j, "state", json_string(v->state == NAME_RESOLVED ? "resolved"
+	json_object_set_new(j, "state", json_string(v->state != NAME_UNRESOLVED
+									       ? "resolved"
 									       : "unresolved"));
 	json_object_set_new(j, "addresses", addrs);
 	json_object_set_new(j, "in_grace", number(v->count - v->fresh));
 	json_object_set_new(j, "more", json_boolean(v->more));
 	json_object_set_new(j, "refused", json_boolean(v->refused));
-	if (v->state == NAME_RESOLVED)
+	if (v->state != NAME_UNRESOLVED)
 		json_object_set_new(j, "age_s", number((a->now_ms - v->resolved_ms) / 1000));
 	json_object_set_new(j, "last", json_string(v->asked ? dns_outcome_text(v->last)
 							     : "not asked yet"));

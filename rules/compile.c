@@ -12,8 +12,10 @@
  *   name, resolved  its slice               DNS servers among its addresses
  *   name, not       accept: never           accept: never
  *                   drop: any               drop: the DNS servers
+ *   name, in part   accept: its slice       accept: those among its addresses
+ *                   drop: any               drop: the DNS servers
  *
- * An unresolved name can only narrow what is allowed. Names that cannot exist
+ * What is not known of a name can only narrow what is allowed. Names that cannot exist
  * (an empty label, a label over 63, over 253 in all) are unresolved without
  * asking.
  *
@@ -34,14 +36,14 @@
 /* A slice of the pool. */
 struct slice {
 	uint32_t first, count;
-	bool resolved;
+	enum name_state state; /* of a name's */
 };
 
 /* What lookup() gave for a name. */
 struct answer {
 	const struct addr *addrs;
 	size_t count;
-	bool resolved;
+	enum name_state state;
 };
 
 struct compiler {
@@ -82,7 +84,7 @@ static int compare_words(const void *a, const void *b)
 /* Put the addresses of the family into the pool, sorted and distinct. */
 static struct slice pool_add(struct policy *p, const struct addr *addrs, size_t n)
 {
-	struct slice s = {.first = (uint32_t)p->pool_count, .resolved = true};
+	struct slice s = {.first = (uint32_t)p->pool_count};
 	struct words *set = p->pool + s.first;
 	uint32_t found = 0;
 
@@ -117,7 +119,7 @@ static void set_prefix(struct matcher *m, struct words net, uint8_t len)
 static void set_never(struct matcher *m)
 {
 	*m = (struct matcher){
-	    .action = m->action, .flags = m->flags & MATCH_UNRESOLVED, .key = m->key};
+	    .action = m->action, .flags = m->flags & ~MATCH_SET, .key = m->key};
 }
 
 /* Destination is one of a slice, in the canonical form. */
@@ -142,6 +144,15 @@ static bool slice_has(const struct policy *p, struct slice s, const struct words
 	return false;
 }
 
+/* Whether the rule is about just the addresses of its name that are known. */
+static bool is_known(const struct compiler *c, const struct rule *rule)
+{
+	enum name_state state = c->name[rule->name].state;
+
+	return state == NAME_RESOLVED ||
+	       (state == NAME_PARTIAL && rule->action == RULE_ACCEPT);
+}
+
 /* The DNS servers that the rule's own destination allows, in a new slice. */
 static struct slice dns_slice(struct compiler *c, const struct rule *rule)
 {
@@ -149,7 +160,7 @@ static struct slice dns_slice(struct compiler *c, const struct rule *rule)
 	struct words net = words_of(rule->net, p->family), mask = mask_of(rule->prefix_len);
 	struct slice s = {.first = (uint32_t)p->pool_count};
 
-	if (rule->dst == DST_ANY || (rule->dst == DST_NAME && !c->name[rule->name].resolved))
+	if (rule->dst == DST_ANY || (rule->dst == DST_NAME && !is_known(c, rule)))
 		return c->dns;
 	for (uint32_t i = 0; i < c->dns.count; i++) {
 		struct words w = p->pool[c->dns.first + i];
@@ -167,19 +178,21 @@ static struct slice dns_slice(struct compiler *c, const struct rule *rule)
 
 static void compile_rule(struct compiler *c, const struct rule *rule, struct matcher *m)
 {
-	bool unresolved = rule->dst == DST_NAME && !c->name[rule->name].resolved;
+	bool unknown = rule->dst == DST_NAME && !is_known(c, rule);
 
 	m->action = rule->action;
 	m->key = (uint32_t)c->p->keys_len;
-	m->flags = unresolved ? MATCH_UNRESOLVED : 0;
+	if (unknown)
+		m->flags = c->name[rule->name].state == NAME_PARTIAL ? MATCH_PARTIAL
+								     : MATCH_UNRESOLVED;
 	m->protos = rule->protos;
 	m->low = rule->low;
 	m->high = rule->high;
-	if (rule->protos == 0 || (unresolved && rule->action == RULE_ACCEPT))
+	if (rule->protos == 0 || (unknown && rule->action == RULE_ACCEPT))
 		set_never(m);
 	else if (rule->dns)
 		set_slice(c->p, m, dns_slice(c, rule));
-	else if (rule->dst == DST_NAME && !unresolved)
+	else if (rule->dst == DST_NAME && !unknown)
 		set_slice(c->p, m, c->name[rule->name]);
 	else if (rule->dst == DST_PREFIX)
 		set_prefix(m, words_of(rule->net, c->p->family), rule->prefix_len);
@@ -200,9 +213,8 @@ static int ask_names(struct compiler *c, const struct policy_env *env)
 		struct answer *a = &c->answer[i];
 
 		if (rule_name_is_possible(name))
-			a->resolved = env->lookup(env->lookup_arg, name, &a->addrs, &a->count) ==
-				      NAME_RESOLVED;
-		if (!a->resolved)
+			a->state = env->lookup(env->lookup_arg, name, &a->addrs, &a->count);
+		if (a->state == NAME_UNRESOLVED)
 			a->count = 0;
 	}
 	return 0;
@@ -261,9 +273,11 @@ static int build(struct compiler *c, const struct policy_env *env)
 	if (p->rule == NULL || p->pool == NULL || p->keys == NULL)
 		return -ENOMEM;
 	c->dns = pool_add(p, env->dns, env->dns_count);
-	for (size_t i = 0; i < rs->name_count; i++)
-		if (c->answer[i].resolved)
+	for (size_t i = 0; i < rs->name_count; i++) {
+		if (c->answer[i].state != NAME_UNRESOLVED)
 			c->name[i] = pool_add(p, c->answer[i].addrs, c->answer[i].count);
+		c->name[i].state = c->answer[i].state;
+	}
 	for (size_t i = 0; i < rs->rule_count; i++) {
 		const char *key = rs->text + rs->rule[i].key;
 

@@ -31,7 +31,9 @@ struct words {
 
 enum {
 	MATCH_SET = 1,	      /* destination is in pool[first..first + count) */
-	MATCH_UNRESOLVED = 2, /* its name does not resolve: for the reader only */
+	/* for the reader only */
+	MATCH_UNRESOLVED = 2, /* its name does not resolve */
+	MATCH_PARTIAL = 4,    /* not all addresses of its name are known */
 };
 
 struct matcher {

@@ -95,6 +95,8 @@ void policy_print(const struct policy *p, void (*line)(void *arg, const char *te
 		}
 		if (m->flags & MATCH_UNRESOLVED)
 			add(&out, " (its name does not resolve)");
+		if (m->flags & MATCH_PARTIAL)
+			add(&out, " (its name has too many addresses)");
 		line(arg, out.text);
 	}
 	line(arg, p->action == RULE_ACCEPT ? "policy accept" : "policy drop");

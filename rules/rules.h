@@ -99,6 +99,7 @@ void ruleset_names(const struct ruleset *rs,
 enum name_state {
 	NAME_UNRESOLVED, /* accept matches nothing, drop matches everything */
 	NAME_RESOLVED,   /* perhaps to no address of this family */
+	NAME_PARTIAL,    /* has more than these addresses: drop matches everything */
 };
 
 /** The surroundings a ruleset is compiled in; all pointers stay the caller's. */

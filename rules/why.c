@@ -139,11 +139,14 @@ static bool why_name(const struct look *l)
 	size_t count = 0, own = 0, more = 0;
 	char dst[ADDR_STRLEN], learned[48] = "";
 	bool found = false;
-	bool resolved = env->lookup != NULL && rule_name_is_possible(name) &&
-			env->lookup(env->lookup_arg, name, &addrs, &count) == NAME_RESOLVED;
+	enum name_state state = NAME_UNRESOLVED;
+	bool resolved;
 
-	if (!resolved && l->rule->action != RULE_ACCEPT)
+	if (env->lookup != NULL && rule_name_is_possible(name))
+		state = env->lookup(env->lookup_arg, name, &addrs, &count);
+	if (state != NAME_RESOLVED && l->rule->action != RULE_ACCEPT)
 		return false;
+	resolved = state != NAME_UNRESOLVED;
 	if (resolved && among(l, addrs, count, &own))
 		return false;
 	/* with specialtarget=dns it has to be a DNS server's: those are known */

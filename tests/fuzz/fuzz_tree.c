@@ -95,7 +95,7 @@ static enum name_state answer(void *arg, const char *name, const struct addr **a
 		return NAME_UNRESOLVED;
 	*addrs = table;
 	*count = 2;
-	return NAME_RESOLVED;
+	return strlen(name) % 8 == 0 ? NAME_PARTIAL : NAME_RESOLVED;
 }
 
 static struct shadow *shadow_of(struct world *w, const char *text)

@@ -317,6 +317,17 @@ large() { # 60 addresses (EDNS), 64 of 200 (TCP after truncation)
 	above "over TCP" "$(over_tcp)" "$tcp"
 	is "as many as there is room for" "$(name_stat many.rig.test 'addresses | length')" 64
 	is "there are more" "$(name_stat many.rig.test more)" true
+	# what is known in part only is refused as a whole, and explained
+	rules 2 "action=accept dsthost=many.rig.test" "action=drop dsthost=many.rig.test proto=udp" \
+		"action=drop dsthost=sixty.rig.test" "action=accept"
+	commit 2
+	is "a drop of many drops every destination" "$(c2 "$PEER" probe udp $SERVER3 9000)" \
+		"error EHOSTUNREACH *"
+	is "within its other options" "$(c2 "$PEER" probe tcp $SERVER3 80)" "ok *"
+	is "a drop of 61 just these" "$(c2 "$PEER" probe tcp $SERVER 80)" "error EHOSTUNREACH *"
+	is "explain says so" "$("$TOOL" explain --trace --control "$DIR/control.sock" \
+		"$(client_ip 2)" udp $SERVER3 9000 | jq -r '"\(.rule) \(.names["many.rig.test"].more)
+			\(.trace | length)" | gsub("\\s+"; " ")')" "0001 true 1"
 	check "QubesDB has them" sh -c "sed -n 's#^/dns/$(client_ip 1)/sixty.rig.test = ##p' '$DB.out' |
 		grep -q \"'203.0.113.60/32'\""
 }

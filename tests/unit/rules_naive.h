@@ -17,7 +17,7 @@
 struct naive_name {
 	const struct addr *addrs;
 	size_t count;
-	bool resolved;
+	enum name_state state;
 };
 
 struct naive {
@@ -57,9 +57,9 @@ static inline bool naive_init(struct naive *n, const struct ruleset *rs,
 		const char *text = rs->text + rs->name[i];
 		struct naive_name *name = &n->name[i];
 
-		name->resolved = naive_possible(text) &&
-				 env->lookup(env->lookup_arg, text, &name->addrs, &name->count) ==
-					 NAME_RESOLVED;
+		if (naive_possible(text))
+			name->state = env->lookup(env->lookup_arg, text, &name->addrs,
+						  &name->count);
 	}
 	return true;
 }
@@ -108,8 +108,11 @@ static inline bool naive_rule(const struct naive *n, const struct rule *rule,
 	if (rule->dst == DST_NAME) {
 		const struct naive_name *name = &n->name[rule->name];
 
-		if (!name->resolved)
-			return rule->action != RULE_ACCEPT;
+		/* what is not known is refused */
+		if (rule->action == RULE_ACCEPT && name->state == NAME_UNRESOLVED)
+			return false;
+		if (rule->action != RULE_ACCEPT && name->state != NAME_RESOLVED)
+			return true;
 		return naive_among(name->addrs, name->count, family, pkt->dst);
 	}
 	return true;

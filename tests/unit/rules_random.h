@@ -103,7 +103,9 @@ static inline enum name_state world_lookup(void *arg, const char *name, const st
 	*count = WORLD_NAME_ADDRS + 1;
 	if (w->kind == WORLD_MIXED || w->kind == WORLD_USUAL)
 		*count = i % 7; /* none, one, or some; the first is of the other family */
-	return i % 11 == 10 && w->kind != WORLD_NAMES ? NAME_UNRESOLVED : NAME_RESOLVED;
+	if (w->kind == WORLD_NAMES)
+		return NAME_RESOLVED;
+	return i % 11 == 10 ? NAME_UNRESOLVED : i % 11 == 9 ? NAME_PARTIAL : NAME_RESOLVED;
 }
 
 static inline void world_name_addrs(struct world *w, size_t name)

@@ -119,6 +119,14 @@ static const char *set_of(const char *name)
 	return out;
 }
 
+static enum name_state state_of(const char *name)
+{
+	const struct addr *addrs;
+	size_t count;
+
+	return name_table_lookup(t, 4, name, &addrs, &count);
+}
+
 static uint64_t due(void)
 {
 	uint64_t when = name_table_deadline(t);
@@ -406,6 +414,28 @@ static void test_bounds(void)
 	CHECK(strstr(set_of("a.test"), "10.0.0.1") == NULL);
 	teardown();
 
+	test_case("hp_name_of_65_addresses_is_known_in_part");
+	setup(NULL);
+	use1("a.test", 0);
+	a.count = NAME_SET_MAX;
+	CHECK(reply(ask(0), &a, 0));
+	CHECK_INT(state_of("a.test"), NAME_RESOLVED);
+	changes = 0;
+	a.more = true;
+	now = due();
+	CHECK(reply(ask(now), &a, now));
+	CHECK_INT(state_of("a.test"), NAME_PARTIAL);
+	CHECK_INT(changes, 1);
+	now = due();
+	CHECK(fail(ask(now), DNS_SERVER_FAILURE, now)); /* it stays what it was */
+	CHECK_INT(state_of("a.test"), NAME_PARTIAL);
+	a.more = false;
+	now = due();
+	CHECK(reply(ask(now), &a, now));
+	CHECK_INT(state_of("a.test"), NAME_RESOLVED);
+	CHECK_INT(changes, 2);
+	teardown();
+
 	test_case("names_beyond_the_table_do_not_resolve");
 	setup(NULL);
 	name_table_begin(t);
@@ -423,6 +453,9 @@ static void test_bounds(void)
 		CHECK(name_table_answer(t, id, 4, &a, T0));
 	CHECK_INT(name_table_addrs(t), NAME_ADDRS_MAX);
 	name_table_check(t);
+	/* what there was no room for is not "resolves to nothing" */
+	CHECK_INT(state_of("n0.test"), NAME_RESOLVED);
+	CHECK_INT(state_of("n4095.test"), NAME_PARTIAL);
 	/* one that leaves makes room for another */
 	name_table_begin(t);
 	for (unsigned int i = 1; i <= NAME_ENTRIES_MAX; i++) {

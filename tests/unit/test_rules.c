@@ -125,6 +125,10 @@ static const struct row rows[] = {
     {4, "action=drop dsthost=un.test", "drop (its name does not resolve)", NULL},
     {4, "action=drop dsthost=un.test proto=udp dstports=1-2",
      "drop proto udp ports 1-2 (its name does not resolve)", NULL},
+    {4, "action=accept dsthost=part.test", "accept to 10.139.1.2 192.0.2.8", NULL},
+    {6, "action=accept dsthost=part.test", "accept never", NULL},
+    {4, "action=drop dsthost=part.test proto=udp",
+     "drop proto udp (its name has too many addresses)", NULL},
     {4, "action=accept dsthost=.", "accept never (its name does not resolve)", NULL},
     {4, "action=drop dsthost=a..b", "drop (its name does not resolve)", NULL},
     {4, "action=accept dsthost=_x-1.Y", NULL,
@@ -232,6 +236,11 @@ static const struct row rows[] = {
      "accept never (its name does not resolve)", NULL},
     {4, "action=drop dsthost=un.test specialtarget=dns",
      "drop to 10.139.1.1 10.139.1.2 proto tcp udp ports 53-53 (its name does not resolve)", NULL},
+    {4, "action=accept dsthost=part.test specialtarget=dns",
+     "accept to 10.139.1.2/32 proto tcp udp ports 53-53", NULL},
+    {4, "action=drop dsthost=part.test specialtarget=dns",
+     "drop to 10.139.1.1 10.139.1.2 proto tcp udp ports 53-53 (its name has too many addresses)",
+     NULL},
     {4, "action=drop dsthost=un.test specialtarget=dns dstports=80",
      "drop never (its name does not resolve)", NULL},
     {4, "action=accept specialtarget=other", NULL, "specialtarget: \"other\" is not dns"},
@@ -267,6 +276,14 @@ static struct addr address(const char *text)
 	return addr;
 }
 
+/* part.test has more addresses than are told. */
+static enum name_state look(void *arg, const char *name, const struct addr **addrs, size_t *count)
+{
+	enum name_state state = names_lookup(arg, name, addrs, count);
+
+	return strcmp(name, "part.test") == 0 ? NAME_PARTIAL : state;
+}
+
 static void set_up(void)
 {
 	test_case("set up");
@@ -275,6 +292,7 @@ static void set_up(void)
 			       "2606:2800::1,93.184.216.34") == 0);
 	CHECK(names_add(names, "one.test=192.0.2.7") == 0);
 	CHECK(names_add(names, "nothing.test=") == 0);
+	CHECK(names_add(names, "part.test=10.139.1.2,192.0.2.8") == 0);
 	CHECK(names_add(names, "dns.test=10.139.1.2,10.139.1.9") == 0);
 	CHECK(names_add(names, ".=1.2.3.4") == 0);
 	CHECK(names_add(names, "a..b=1.2.3.4") == 0);
@@ -282,7 +300,7 @@ static void set_up(void)
 	dns[1] = address("fd00::53");
 	dns[2] = address("10.139.1.1");
 	env = (struct policy_env){
-	    .dns = dns, .dns_count = 3, .lookup = names_lookup, .lookup_arg = names};
+	    .dns = dns, .dns_count = 3, .lookup = look, .lookup_arg = names};
 }
 
 static struct rule_pair pair(const char *key, const char *value)
@@ -833,6 +851,12 @@ static const struct {
     {4, "action=drop dsthost=un.test dstports=7", "1.2.3.4", 17, 8, false},
     {6, "action=drop dsthost=un.test proto=icmp icmptype=128", "::2", 58, 128, true},
     {4, "action=drop dsthost=nothing.test", "1.2.3.4", 6, 1, false},
+    /* known in part: accept what is known, drop every destination */
+    {4, "action=accept dsthost=part.test", "192.0.2.8", 6, 1, true},
+    {4, "action=accept dsthost=part.test", "192.0.2.9", 6, 1, false},
+    {4, "action=drop dsthost=part.test", "192.0.2.9", 6, 1, true},
+    {4, "action=drop dsthost=part.test proto=tcp", "192.0.2.8", 17, 1, false},
+    {6, "action=drop dsthost=part.test", "2001::1", 6, 1, true},
     /* specialtarget=dns */
     {4, "action=accept specialtarget=dns", "10.139.1.1", 6, 53, true},
     {4, "action=accept specialtarget=dns", "10.139.1.2", 17, 53, true},

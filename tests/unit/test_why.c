@@ -24,6 +24,14 @@ static size_t further(void *arg, const char *name, const uint8_t *dst, bool *fou
 	return 2;
 }
 
+/* part.test has more addresses than are told. */
+static enum name_state look(void *arg, const char *name, const struct addr **addrs, size_t *count)
+{
+	enum name_state state = names_lookup(arg, name, addrs, count);
+
+	return strcmp(name, "part.test") == 0 ? NAME_PARTIAL : state;
+}
+
 struct row {
 	uint8_t family;
 	const char *rule;
@@ -76,6 +84,10 @@ static const struct row rows[] = {
     {4, "action=accept dsthost=nosuch.test", 6, "1.2.3.4", 80,
      "dsthost=nosuch.test: does not resolve"},
     {4, "action=drop dsthost=nosuch.test", 6, "1.2.3.4", 80, ""},
+    {4, "action=accept dsthost=part.test", 6, "1.2.3.4", 80, ""},
+    {4, "action=accept dsthost=part.test", 6, "1.2.3.5", 80,
+     "dsthost=part.test: 1.2.3.5 is none of its 1 addresses"},
+    {4, "action=drop dsthost=part.test", 6, "1.2.3.5", 80, ""},
     {4, "action=accept dsthost=un.test", 6, "7.7.7.7", 80, ""},
     {4, "action=accept dsthost=un.test", 6, "1.2.3.4", 80,
      "dsthost=un.test: does not resolve, and 1.2.3.4 is none of 2 that were learned"},
@@ -83,7 +95,7 @@ static const struct row rows[] = {
 };
 
 static const struct policy_env env = {
-    .dns = dns, .dns_count = 2, .lookup = names_lookup, .lookup_arg = NULL};
+    .dns = dns, .dns_count = 2, .lookup = look, .lookup_arg = NULL};
 
 /* The reason for the one rule, as it is given with these surroundings. */
 static void check_rule(const struct row *row, const struct why *base, const char *want)
@@ -136,6 +148,7 @@ int main(void)
 	CHECK(names_new(&names) == 0);
 	CHECK(names_add(names, "web.test=1.2.3.4,1.2.3.5,fd00::1") == 0);
 	CHECK(names_add(names, "other.test=fd00::1") == 0);
+	CHECK(names_add(names, "part.test=1.2.3.4") == 0);
 	CHECK(names_add(names, "a..b=1.2.3.4") == 0);
 	CHECK(addr_parse("10.139.1.1", 10, &dns[0]) == 0);
 	CHECK(addr_parse("10.139.1.2", 10, &dns[1]) == 0);
