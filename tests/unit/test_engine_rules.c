@@ -394,6 +394,13 @@ static void test_rules(void)
 	engine_check(lab.e);
 }
 
+/* An echo request (8) or reply (0) with this id. */
+static void ping(uint16_t port, const char *src, const char *dst, uint16_t id, uint8_t type)
+{
+	s = lab_send(&lab, (struct pk){ .port = port, .src = src, .dst = dst, .proto = 1,
+					.type = type, .sp = id });
+}
+
 static void test_epoch(void)
 {
 	test_case("R6_denied_flows_die_allowed_ones_stay");
@@ -435,6 +442,29 @@ static void test_epoch(void)
 		lab_rules(&lab, C1, "drop", NULL);
 		CHECK_INT(info_of(C2).epoch, epoch);
 	}
+	test_case("R6_denied_pings_end_in_both_directions");
+	for (int from_uplink = 0; from_uplink < 2; from_uplink++) {
+		start();
+		ping(1, C1, WEB, 77, 8);
+		forwarded(OUR, WEB, UP);
+		ping(UP, WEB, OUR, 77, 0);
+		forwarded(WEB, C1, 1);
+		lab_rules(&lab, C1, "drop", RULES("action=accept proto=tcp"));
+		if (from_uplink) {
+			ping(UP, WEB, OUR, 77, 0);
+			CHECK(s->verdict != FRAME_FORWARD);
+		} else {
+			ping(1, C1, WEB, 77, 8);
+			is_rejected(DROP_REJECTED);
+		}
+		CHECK(engine_stats(lab.e)->flows_denied == 1 && info_of(C1).flows == 0);
+	}
+	start();
+	ping(1, C1, WEB, 78, 8);
+	lab_rules(&lab, C1, "drop", RULES("action=accept proto=icmp icmptype=8"));
+	ping(UP, WEB, OUR, 78, 0); /* still allowed: nothing is lost */
+	forwarded(WEB, C1, 1);
+
 	test_case("R6_error_about_a_denied_flow");
 	start();
 	s = pass(1, C1, DNS, 17, 5, 6, 0);
