@@ -11,14 +11,6 @@ static const char *const keys[] = {
 };
 static_assert(sizeof(keys) / sizeof(keys[0]) == DNS_SERVERS_MAX, "one address a key");
 
-static bool has(const struct addr *addrs, size_t n, const struct addr *addr)
-{
-	for (size_t i = 0; i < n; i++)
-		if (addr_equal(&addrs[i], addr))
-			return true;
-	return false;
-}
-
 size_t dns_servers(const struct qubesdb *db, struct addr out[DNS_SERVERS_MAX])
 {
 	size_t n = 0;
@@ -32,7 +24,7 @@ size_t dns_servers(const struct qubesdb *db, struct addr out[DNS_SERVERS_MAX])
 		if (value == NULL)
 			continue;
 		any = true;
-		if (addr_parse(value, len, &addr) == 0 && !has(out, n, &addr))
+		if (addr_parse(value, len, &addr) == 0 && !addr_among(out, n, &addr))
 			out[n++] = addr;
 	}
 	if (!any) {
@@ -52,7 +44,7 @@ size_t dns_upstream(const struct qubesdb *db, struct addr out[DNS_SERVERS_MAX])
 		const char *value = qubesdb_read(db, keys[i], &len);
 
 		if (value != NULL && addr_parse(value, len, &addr) == 0 && addr.family == 4 &&
-		    !has(out, n, &addr))
+		    !addr_among(out, n, &addr))
 			out[n++] = addr;
 	}
 	return n;

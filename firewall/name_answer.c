@@ -56,14 +56,6 @@ static void lessen(uint32_t *ttl_s, uint32_t other)
 		*ttl_s = other;
 }
 
-static bool has(const struct name_answer *out, const struct addr *addr)
-{
-	for (size_t i = 0; i < out->count; i++)
-		if (addr_equal(&out->addrs[i], addr))
-			return true;
-	return false;
-}
-
 /* The addresses of m->name. Leaves *end behind the section. */
 static bool collect(const struct message *m, struct name_answer *out, struct dns_reader *end)
 {
@@ -78,7 +70,7 @@ static bool collect(const struct message *m, struct name_answer *out, struct dns
 			return false;
 		memcpy(addr.bytes, s.r.msg + rec.data, rec.data_len);
 		lessen(&out->ttl_s, rec.ttl_s);
-		if (has(out, &addr))
+		if (addr_among(out->addrs, out->count, &addr))
 			continue;
 		if (out->count == NAME_SET_MAX)
 			out->more = true;

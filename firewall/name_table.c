@@ -342,14 +342,6 @@ bool name_addr_is_useless(const struct addr *addr)
 	       (b[0] == 0xfe && (b[1] & 0xc0) == 0x80);
 }
 
-static bool has(const struct addr *addrs, size_t n, const struct addr *addr)
-{
-	for (size_t i = 0; i < n; i++)
-		if (addr_equal(&addrs[i], addr))
-			return true;
-	return false;
-}
-
 /* What an entry has next, while it is put together. */
 struct set {
 	struct addr addrs[NAME_SET_MAX];
@@ -382,7 +374,7 @@ static void set_add_old(struct set *s, const struct entry *e, uint64_t leaving_m
 			return;
 		for (size_t i = 0; i < e->count && s->count < s->max; i++)
 			if ((i < e->fresh ? leaving_ms : e->until_ms[i]) == best &&
-			    !has(s->addrs, s->count, &e->addrs[i]))
+			    !addr_among(s->addrs, s->count, &e->addrs[i]))
 				set_add(s, &e->addrs[i], best);
 		last = best;
 	}
@@ -393,7 +385,7 @@ static bool same_set(const struct entry *e, const struct set *s)
 	if (e->count != s->count)
 		return false;
 	for (size_t i = 0; i < s->count; i++)
-		if (!has(e->addrs, e->count, &s->addrs[i]))
+		if (!addr_among(e->addrs, e->count, &s->addrs[i]))
 			return false;
 	return true;
 }
@@ -435,7 +427,7 @@ static void resolved(struct name_table *t, struct entry *e, const struct name_an
 	for (size_t i = 0; i < a->count; i++) {
 		if (a->addrs[i].family != e->family || name_addr_is_useless(&a->addrs[i]))
 			refused = true;
-		else if (has(s.addrs, s.count, &a->addrs[i]))
+		else if (addr_among(s.addrs, s.count, &a->addrs[i]))
 			continue;
 		else if (s.count == s.max)
 			more = true;
@@ -642,7 +634,7 @@ void name_table_check(const struct name_table *t)
 		for (size_t k = 0; k < e->count; k++)
 			assert(e->addrs[k].family == e->family &&
 			       !name_addr_is_useless(&e->addrs[k]) &&
-			       !has(e->addrs, k, &e->addrs[k]));
+			       !addr_among(e->addrs, k, &e->addrs[k]));
 		count++;
 		addrs += e->count;
 		in_flight += e->id != 0;

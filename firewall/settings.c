@@ -318,11 +318,7 @@ void settings_check(const struct qubesdb *db,
 
 static bool set_has(const struct settings_set *set, const struct addr *addr)
 {
-	bool found = set->all;
-
-	for (size_t i = 0; !found && i < set->count; i++)
-		found = addr_equal(&set->addr[i], addr);
-	return found;
+	return set->all || addr_among(set->addr, set->count, addr);
 }
 
 struct engine_source_options settings_options(const struct settings *s, const struct addr *addr)

@@ -204,3 +204,11 @@ bool addr_equal(const struct addr *a, const struct addr *b)
 {
 	return a->family == b->family && memcmp(a->bytes, b->bytes, addr_len(a)) == 0;
 }
+
+bool addr_among(const struct addr *addrs, size_t n, const struct addr *addr)
+{
+	for (size_t i = 0; i < n; i++)
+		if (addr_equal(&addrs[i], addr))
+			return true;
+	return false;
+}

@@ -44,6 +44,9 @@ const char *addr_format(const struct addr *addr, char buf[ADDR_STRLEN]);
 /** addr_equal() - whether two addresses have the same family and bytes */
 bool addr_equal(const struct addr *a, const struct addr *b);
 
+/** addr_among() - whether it is one of @n others */
+bool addr_among(const struct addr *addrs, size_t n, const struct addr *addr);
+
 /** addr_len() - number of bytes of the address: 4, 16, or 0 for family 0 */
 size_t addr_len(const struct addr *addr);
 

@@ -244,5 +244,13 @@ int main(void)
 	test_differential();
 	test_format();
 	test_escape();
+	test_case("among");
+	{
+		const struct addr list[] = {
+			{4, {1, 2, 3, 4}}, {6, {1, 2, 3, 4}}, {4, {1, 2, 3, 5}}};
+
+		CHECK(addr_among(list, 3, &list[2]) && !addr_among(list, 2, &list[2]));
+		CHECK(!addr_among(list, 1, &list[1]) && !addr_among(list, 0, &list[0]));
+	}
 	return test_end();
 }
