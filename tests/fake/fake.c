@@ -100,7 +100,15 @@ int fake_enter(struct fake *f, enum fake_op op)
 	const struct fake_rule *r = &f->rule[op];
 	uint64_t n = ++f->count[op];
 
-	return r->err && n >= r->from && n < r->to ? r->err : 0;
+	if (!r->err || n < r->from || n >= r->to)
+		return 0;
+	f->failed++;
+	return r->err;
+}
+
+uint64_t fake_failed(const struct fake *f)
+{
+	return f->failed;
 }
 
 uint64_t fake_count(const struct fake *f, enum fake_op op)

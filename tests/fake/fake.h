@@ -65,6 +65,8 @@ void fake_fail(struct fake *f, enum fake_op op, uint32_t nth, uint32_t times, in
 
 /** fake_count() - how often the seam's operation was called */
 uint64_t fake_count(const struct fake *f, enum fake_op op);
+/** fake_failed() - how many calls of all operations failed because they were to */
+uint64_t fake_failed(const struct fake *f);
 
 struct fake_use fake_use(const struct fake *f);
 
@@ -110,6 +112,13 @@ bool fake_port_bound(struct fake *f, uint16_t domid, uint32_t port);
 /** fake_store_set() - somebody else writes a node; absolute path */
 void fake_store_set(struct fake *f, const char *path, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/**
+ * fake_store_as() - @domid writes a node, or removes it (@value NULL), as xenstored
+ * allows it: a guest writes in its own home only, dom0 everywhere
+ *
+ * Return: 0, -EACCES.
+ */
+int fake_store_as(struct fake *f, uint16_t domid, const char *path, const char *value);
 /** fake_store_get() - a node's value, or NULL; valid until the next write */
 const char *fake_store_get(struct fake *f, const char *path);
 /** fake_store_has() - whether the node is there */
@@ -122,6 +131,14 @@ void fake_store_deny(struct fake *f, const char *path, int err);
 void fake_store_fire(struct fake *f, const char *path);
 /** fake_on_begin() - called before each of our transactions, as others run */
 void fake_on_begin(struct fake *f, void (*fn)(void *arg), void *arg);
+/**
+ * fake_on_change() - called before each change of ours to xenstore takes effect
+ *
+ * @fn gets the absolute path and the new value, NULL for a removal; what was there
+ * is still there then.
+ */
+void fake_on_change(struct fake *f,
+		    void (*fn)(void *arg, const char *path, const char *value), void *arg);
 /** fake_store_pending() - whether watch events wait for us */
 bool fake_store_pending(const struct fake *f);
 /** fake_store_nodes() - nodes at and below @path */

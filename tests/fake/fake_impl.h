@@ -70,6 +70,7 @@ struct fake {
 
 	uint64_t count[FAKE_OP_MAX];
 	struct fake_rule rule[FAKE_OP_MAX];
+	uint64_t failed;
 
 	struct fake_grant *grant;
 	size_t ngrants, grants_room;
@@ -90,6 +91,8 @@ struct fake {
 	uint64_t generation;
 	void (*on_begin)(void *arg);
 	void *on_begin_arg;
+	void (*on_change)(void *arg, const char *path, const char *value);
+	void *on_change_arg;
 	struct fake_watch *watch;
 	struct fake_event *event;
 	size_t nevents, events_room;

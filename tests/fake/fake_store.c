@@ -4,7 +4,9 @@
  * whole copies of the list (stricter than xenstored: any foreign write since the
  * begin makes the commit fail with EAGAIN, so the retry is exercised often).
  *
- * Our domain may write below its own home only; reads fail where a test denied
+ * Permissions are those that libxl gives: a domain writes below its own home only;
+ * ours reads its home, the frontends that a backend directory of ours is for, and
+ * the backend directories that are for ours. Reads also fail where a test denied
  * them, as they do for a destroyed domain.
  */
 #include "tests/fake/fake_impl.h"
@@ -232,12 +234,61 @@ unsigned int fake_store_nodes(struct fake *f, const char *path)
 	return n;
 }
 
-static int denied(const struct fake *f, const char *abs)
+static bool is_home(uint16_t domid, const char *abs)
+{
+	char home[64];
+
+	snprintf(home, sizeof(home), "/local/domain/%u", domid);
+	return is_below(abs, home);
+}
+
+int fake_store_as(struct fake *f, uint16_t domid, const char *path, const char *value)
+{
+	if (domid != FAKE_TOOLSTACK && !is_home(domid, path))
+		return -EACCES;
+	if (value)
+		fake_store_set(f, path, "%s", value);
+	else
+		fake_store_del(f, path);
+	return 0;
+}
+
+/* What libxl lets us read. */
+static bool is_readable(struct fake *f, const char *abs)
+{
+	unsigned int domid, other, devid;
+	char node[XEN_PATH_MAX];
+
+	if (is_home(f->xen.domid, abs))
+		return true;
+	if (sscanf(abs, "/local/domain/%u/backend/vif/%u/%u", &domid, &other, &devid) == 3)
+		return other == f->xen.domid;
+	if (sscanf(abs, "/local/domain/%u/device/vif/%u", &domid, &devid) != 2)
+		return false;
+	snprintf(node, sizeof(node), "/local/domain/%u/backend/vif/%u/%u/frontend",
+		 f->xen.domid, domid, devid);
+	return tree_find(&f->tree, node) != NULL;
+}
+
+static int denied(struct fake *f, const char *abs)
 {
 	for (size_t i = 0; i < FAKE_DENIES; i++)
 		if (f->deny[i].err && is_below(abs, f->deny[i].path))
 			return f->deny[i].err;
-	return 0;
+	return is_readable(f, abs) ? 0 : -EACCES;
+}
+
+void fake_on_change(struct fake *f, void (*fn)(void *arg, const char *path, const char *value),
+		    void *arg)
+{
+	f->on_change = fn;
+	f->on_change_arg = arg;
+}
+
+static void changing(struct fake *f, const char *abs, const char *value)
+{
+	if (f->on_change)
+		f->on_change(f->on_change_arg, abs, value);
 }
 
 /* --- our operations ------------------------------------------------------------------- */
@@ -248,14 +299,6 @@ static struct fake_tx *tx_of(struct fake *f, uint32_t t)
 	if (t > FAKE_TX || !f->tx[t - 1].used)
 		abort(); /* used after its end */
 	return &f->tx[t - 1];
-}
-
-static bool is_own(const struct fake *f, const char *abs)
-{
-	char home[64];
-
-	snprintf(home, sizeof(home), "/local/domain/%u", f->xen.domid);
-	return is_below(abs, home);
 }
 
 int fake_op_store_read(struct xen *x, uint32_t t, const char *path, char *buf, size_t size)
@@ -299,13 +342,14 @@ int fake_op_store_write(struct xen *x, uint32_t t, const char *path, const char 
 	if (ret)
 		return ret;
 	absolute(f, path, abs);
-	if (!is_own(f, abs))
+	if (!is_home(f->xen.domid, abs))
 		return -EACCES;
 	if (tx) {
 		tree_set(&tx->tree, abs, value);
 		tx_note(tx, abs, false);
 		return 0;
 	}
+	changing(f, abs, value);
 	tree_set(&f->tree, abs, value);
 	f->generation++;
 	watch_fire(f, abs, false);
@@ -322,14 +366,17 @@ int fake_op_store_rm(struct xen *x, uint32_t t, const char *path)
 	if (ret)
 		return ret;
 	absolute(f, path, abs);
-	if (!is_own(f, abs))
+	if (!is_home(f->xen.domid, abs))
 		return -EACCES;
-	if (!tree_del(tx ? &tx->tree : &f->tree, abs))
+	if (!tree_find(tx ? &tx->tree : &f->tree, abs))
 		return -ENOENT;
 	if (tx) {
+		tree_del(&tx->tree, abs);
 		tx_note(tx, abs, true);
 		return 0;
 	}
+	changing(f, abs, NULL);
+	tree_del(&f->tree, abs);
 	f->generation++;
 	watch_fire(f, abs, true);
 	return 0;
@@ -413,6 +460,11 @@ int fake_op_store_end(struct xen *x, uint32_t t, bool abort_it)
 	if (ret || abort_it) {
 		tx_free(tx);
 		return ret;
+	}
+	for (size_t i = 0; i < tx->nchanged; i++) {
+		const struct fake_node *node = tree_find(&tx->tree, tx->changed[i]);
+
+		changing(f, tx->changed[i], node ? node->value : NULL);
 	}
 	swap = f->tree;
 	f->tree = tx->tree;

@@ -4,6 +4,7 @@
  */
 #include "tests/fake/rig.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +55,19 @@ void rig_restart(struct rig *r)
 	netback_free(&r->nb);
 	if (netback_new(&r->nb, fake_xen(r->f), &config))
 		abort();
+}
+
+/* The kernel gives back what we had; xenstore stays as it was. */
+void rig_crash(struct rig *r)
+{
+	fake_fail(r->f, FAKE_STORE_BEGIN, 1, UINT32_MAX, -EIO);
+	fake_fail(r->f, FAKE_STORE_WRITE, 1, UINT32_MAX, -EIO);
+	fake_fail(r->f, FAKE_NOTIFY, 1, UINT32_MAX, -EIO);
+	netback_free(&r->nb);
+	fake_fail(r->f, FAKE_STORE_BEGIN, 0, 0, 0);
+	fake_fail(r->f, FAKE_STORE_WRITE, 0, 0, 0);
+	fake_fail(r->f, FAKE_NOTIFY, 0, 0, 0);
+	rig_restart(r);
 }
 
 void rig_start(struct rig *r)

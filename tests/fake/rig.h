@@ -28,6 +28,8 @@ struct rig {
 void rig_start(struct rig *r);
 /** rig_restart() - a new netback over the same Xen, as a restarted daemon; no poll */
 void rig_restart(struct rig *r);
+/** rig_crash() - our process is killed, and started again; no poll */
+void rig_crash(struct rig *r);
 /** rig_stop() - free everything; the fake stays for a look, rig_end() ends it */
 void rig_stop(struct rig *r);
 void rig_end(struct rig *r);
