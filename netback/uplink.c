@@ -435,8 +435,12 @@ static void uplink_free(struct port *port)
 	struct uplink *u = uplink_of(port);
 
 	if (u->connected) {
+		struct uplink_nodes n;
+
 		release(u);
-		if (uplink_bus_state(u, XB_CLOSING) == 0)
+		uplink_bus_read(u, &n);
+		/* not over what the toolstack wrote for another device */
+		if (n.own_state == XB_CONNECTED && uplink_bus_state(u, XB_CLOSING) == 0)
 			(void)uplink_bus_state(u, XB_CLOSED);
 	}
 	(void)uplink_bus_watch(u, "");

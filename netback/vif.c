@@ -116,6 +116,7 @@ int vif_new(struct port **out, struct device_env *env, uint16_t domid, uint16_t 
 	if (!v)
 		return -ENOMEM;
 	v->env = env;
+	v->stored = VIF_STATE_UNREAD;
 	v->port = (struct port){
 		.ops = &vif_ops,
 		.kind = PORT_VIF,

@@ -14,6 +14,7 @@
 #include "netback/ring.h"
 
 #define VIF_PATH_MAX 96
+#define VIF_STATE_UNREAD (UINT32_MAX - 1) /* of vif.stored: not looked at yet */
 
 /* The answer of a slot of the transmit ring. */
 struct vif_pend {

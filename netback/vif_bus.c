@@ -8,7 +8,7 @@
  * or late (xen-net.md section 6, trap 8).
  *
  *	own \ frontend	gone	1	2,3,8	4	5	6	7	bad
- *	1 Initialising	wait	->2	->2	->2	->2	->2	->2	->2
+ *	1 Initialising	wait(b)	->2	->2	->2	->2	->2	->2	->2
  *	2 InitWait	->5	-	-	connect	->5	->5	-	->5
  *	4 Connected	->5	->5	-	-	->5	->5	8	->5
  *	5 Closing	->6	->6	wait	wait	wait	->6	wait	->6
@@ -17,6 +17,7 @@
  *	(a) when it was not 5 before: a frontend that closes before its first
  *	connect waits for 5 and then 6 from us, wherever we are (trap 3,
  *	hp_465_close_unconnected)
+ *	(b) ->6 when `online` is 0: there is nobody to wait for
  *	6->2 only while `online` is 1. In 5 the rings are down already: we wait for
  *	the frontend's own 6, because dom0 removes its directory soon after ours,
  *	but at most VIF_CLOSE_WAIT_MS, because dom0 gives us 10 s. A vif that broke
@@ -487,6 +488,8 @@ static enum action decide(struct vif *v, enum fe_class fe, bool online, uint64_t
 	if (v->state == XB_CONNECTED && !v->connected)
 		/* an earlier run of ours ended here: its rings stand, go on with them */
 		return fe == FE_CONNECTED ? GO_CONNECTED : GO_CLOSING;
+	if (v->state == XB_INITIALISING && fe == FE_GONE && !online)
+		return GO_CLOSED; /* its domain ended before we looked: nobody will come */
 	if (v->state == XB_INIT_WAIT && a == GO_CONNECTED && now_ms < v->connect_at_ms)
 		return STAY;
 	if (v->state == XB_CLOSED && a == GO_INIT_WAIT && !(online && may_reopen(v, now_ms)))

@@ -120,7 +120,7 @@ struct fake_use fake_use(const struct fake *f)
 {
 	struct fake_use u = {.maps = f->maps, .shared_pages = f->shared_pages};
 
-	for (size_t i = 0; i < FAKE_PORTS; i++)
+	for (size_t i = 0; i < f->ports_top; i++)
 		u.ports += f->port[i].used;
 	for (size_t i = 0; i < FAKE_WATCHES; i++)
 		u.watches += f->watch[i].used;

@@ -30,14 +30,17 @@ void fake_events_free(struct fake *f)
 static uint32_t port_slot(struct fake *f)
 {
 	for (uint32_t i = 1; i < FAKE_PORTS; i++)
-		if (!f->port[i].used && !f->port[i].remote_used)
+		if (!f->port[i].used && !f->port[i].remote_used) {
+			if (f->ports_top <= i)
+				f->ports_top = i + 1;
 			return i;
+		}
 	abort();
 }
 
 static struct fake_port *port_of(struct fake *f, uint16_t domid, uint32_t remote)
 {
-	for (uint32_t i = 1; i < FAKE_PORTS; i++)
+	for (uint32_t i = 1; i < f->ports_top; i++)
 		if (f->port[i].remote_used && f->port[i].domid == domid &&
 		    f->port[i].remote == remote)
 			return &f->port[i];
@@ -103,7 +106,7 @@ void fake_port_close(struct fake *f, uint16_t domid, uint32_t port)
 
 void fake_ports_of_end(struct fake *f, uint16_t domid)
 {
-	for (uint32_t i = 1; i < FAKE_PORTS; i++)
+	for (uint32_t i = 1; i < f->ports_top; i++)
 		if (f->port[i].domid == domid) {
 			f->port[i].remote_used = false;
 			f->port[i].bound = false;

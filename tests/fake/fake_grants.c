@@ -78,7 +78,7 @@ static struct fake_grant *grant_find(struct fake *f, uint16_t domid, uint32_t gr
 
 void fake_revoke(struct fake *f, uint16_t owner, uint32_t gref)
 {
-	struct fake_grant *g = grant_find(f, owner, gref, false);
+	struct fake_grant *g = gref ? grant_find(f, owner, gref, false) : NULL;
 
 	if (g)
 		g->used = false;

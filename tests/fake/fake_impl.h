@@ -31,6 +31,7 @@ struct fake_port {
 };
 
 struct fake_node {
+	uint32_t hash; /* of the path */
 	char *path, *value;
 };
 
@@ -82,6 +83,7 @@ struct fake {
 	void *on_copy_arg;
 
 	struct fake_port *port;
+	uint32_t ports_top; /* all in use are below it */
 	uint32_t queue[FAKE_PORTS]; /* pending ports, oldest first */
 	size_t queued;
 	uint32_t next_remote;

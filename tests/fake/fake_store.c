@@ -38,10 +38,21 @@ static bool is_below(const char *path, const char *top)
 	return strncmp(path, top, n) == 0 && (path[n] == '\0' || path[n] == '/');
 }
 
+static uint32_t path_hash(const char *path)
+{
+	uint32_t h = 2166136261u; /* FNV-1a */
+
+	while (*path)
+		h = (h ^ (uint8_t)*path++) * 16777619u;
+	return h;
+}
+
 static struct fake_node *tree_find(struct fake_tree *t, const char *path)
 {
+	uint32_t hash = path_hash(path);
+
 	for (size_t i = 0; i < t->n; i++)
-		if (strcmp(t->node[i].path, path) == 0)
+		if (t->node[i].hash == hash && strcmp(t->node[i].path, path) == 0)
 			return &t->node[i];
 	return NULL;
 }
@@ -54,7 +65,8 @@ static void tree_add(struct fake_tree *t, const char *path, const char *value)
 		if (!t->node)
 			abort();
 	}
-	t->node[t->n++] = (struct fake_node){dup_or_die(path), dup_or_die(value)};
+	t->node[t->n++] =
+		(struct fake_node){path_hash(path), dup_or_die(path), dup_or_die(value)};
 }
 
 static void tree_set(struct fake_tree *t, const char *path, const char *value)

@@ -15,6 +15,8 @@ static void on_event(void *arg, struct port *port, enum port_event event)
 {
 	struct rig *r = arg;
 
+	if (r->on_event)
+		r->on_event(r->on_event_arg, port, event);
 	switch (event) {
 	case PORT_EVENT_ADDED:
 		r->added++;

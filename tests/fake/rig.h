@@ -23,6 +23,8 @@ struct rig {
 	struct port *port[RIG_PORTS];
 	unsigned int added, up, down, removed, lines;
 	char last_line[256];
+	port_event_fn *on_event; /* told of each event, too */
+	void *on_event_arg;
 };
 
 void rig_start(struct rig *r);
