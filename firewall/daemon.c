@@ -434,7 +434,7 @@ int daemon_check(struct daemon *d)
 
 /*
  * Forwarding ends with the ports; rules stay in force until no packet can pass
- * any more. Ports first, as clients then see Closing at once.
+ * any more.
  */
 void daemon_stop(struct daemon *d)
 {

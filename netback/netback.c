@@ -239,7 +239,7 @@ static void device_remove(struct netback *nb, struct device *d)
 	nb->full = false;
 }
 
-/* At our own end: the device closes in order in its free(), but the owner must
+/* At our own end: the device lets go of the peer in its free(), but the owner must
  * let go of the port before that. */
 static void device_close(struct netback *nb, struct device *d)
 {
@@ -523,7 +523,7 @@ void netback_free(struct netback **nbp)
 	if (!nb)
 		return;
 	x = nb->env.xen;
-	/* clients first: they see Closing while the uplink still stands */
+	/* clients first: nothing comes in any more while the uplink still stands */
 	for (size_t i = 0; i < DEVICE_MAX; i++)
 		if (nb->device[i].port && nb->device[i].port->kind == PORT_VIF)
 			device_close(nb, &nb->device[i]);

@@ -27,7 +27,12 @@ struct netback_config {
 int netback_new(struct netback **out, struct xen *xen,
 		const struct netback_config *config);
 
-/** netback_free() - close every device in order (state 5, 6), release all */
+/**
+ * netback_free() - release everything
+ *
+ * Clients stay connected, without anybody at the other end: the next process goes on
+ * with their rings. The uplink is closed (state 5, 6), which it gets over by itself.
+ */
 void netback_free(struct netback **nb);
 
 int netback_store_fd(const struct netback *nb);

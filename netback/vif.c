@@ -82,7 +82,7 @@ static void vif_free(struct port *port)
 {
 	struct vif *v = vif_of(port);
 
-	vif_shutdown(v);
+	vif_disconnect(v);
 	if (v->watched) {
 		char path[VIF_PATH_MAX + 8];
 

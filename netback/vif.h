@@ -94,7 +94,6 @@ void vif_notify(struct vif *v, uint32_t evtchn, bool wanted);
 
 /* vif_bus.c: vif_step() of device.h, and */
 void vif_disconnect(struct vif *v);
-void vif_shutdown(struct vif *v);
 
 /* vif_rx.c */
 void vif_rx_begin(struct vif *v);

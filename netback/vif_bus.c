@@ -51,6 +51,13 @@
  * xenstore each time, at the expense of the other clients: after VIF_REOPENS
  * times it stays at 6 until VIF_WINDOW_MS are over.
  *
+ * Our own end changes no state. A Linux frontend that has seen 6 stays there until the
+ * toolstack attaches it anew (netback_changed() of xen-netfront: 2 means something in
+ * state 1 only), and nobody tells it to go. So we release pages and channels and leave
+ * 4 as it stands, as a process that was killed does: requests wait in the ring, and the
+ * next process goes on with them. When it is the whole domain that ends, dom0 detaches
+ * the vifs before or the directory vanishes with the domain.
+ *
  * No write of ours can bring a removed directory back or overwrite a 5 that the
  * toolstack wrote meanwhile: set_state() compares in a transaction.
  */
@@ -617,21 +624,6 @@ static uint64_t idle_deadline(const struct vif *v, enum fe_class fe)
 	if (v->state == XB_INIT_WAIT && fe == FE_CONNECTED)
 		return v->connect_at_ms;
 	return UINT64_MAX;
-}
-
-/**
- * vif_shutdown() - the end of our own life: say so in order, release everything
- *
- * Our directory stays: the toolstack did not ask for its removal.
- */
-void vif_shutdown(struct vif *v)
-{
-	vif_disconnect(v);
-	if (!v->known || v->gone || v->state == XB_CLOSED)
-		return;
-	if (v->state != XB_CLOSING && v->state != XB_INITIALISING)
-		(void)set_state(v, XB_CLOSING);
-	(void)set_state(v, XB_CLOSED);
 }
 
 uint64_t vif_step(struct port *port, uint64_t now_ms)

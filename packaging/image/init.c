@@ -11,7 +11,7 @@
  * Dom0's shutdown reaches Linux through xenstore; the kernel answers by running
  * /sbin/poweroff or /sbin/reboot. Both are links to this program, which under
  * these names tells PID 1. SIGTERM and SIGINT (the kernel's ctrl-alt-del) mean
- * power off, SIGUSR1 reboot. ringfenced then closes its devices in order; one
+ * power off, SIGUSR1 reboot. ringfenced then lets go of its devices and ends; one
  * that does not is killed after STOP_MS.
  *
  * All signals are blocked and taken by sigtimedwait(); no handler exists. (The

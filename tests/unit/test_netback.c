@@ -819,22 +819,43 @@ static void test_pair(void)
 	end();
 }
 
-static void test_own_end(void)
+/* A frontend that saw 6 would wait for the toolstack; one that sees nothing goes on
+ * with the next process. */
+static void test_own_end(bool killed)
 {
+	static const uint8_t bytes[100] = {1, 2, 3};
+	const struct front_packet p = {.data = bytes, .len = sizeof(bytes)};
 	struct front fr;
 	struct fake_use u;
+	struct port *port;
+	uint8_t got[200];
 
-	test_case("at our own end: 5, 6, everything released, the directory stays");
+	test_case(killed ? "killed: clients go on with the next process"
+			 : "at our own end clients stay connected and go on with the next process");
 	begin();
 	rig_plug(&r, &fr, 5, NULL);
-	rig_stop(&r);
-	CHECK_INT(front_be_state(&fr), 6);
-	CHECK(fake_store_has(r.f, fr.be));
+	CHECK(front_send(&fr, &p)); /* nobody takes it any more */
+	if (killed) {
+		rig_crash(&r);
+	} else {
+		netback_free(&r.nb);
+		u = fake_use(r.f);
+		CHECK_INT(u.maps + u.ports + u.watches, 0);
+		rig_restart(&r);
+	}
+	check_states(&fr, "4/4");
 	CHECK_INT(r.down, 1);
 	CHECK_INT(r.removed, 1);
-	u = fake_use(r.f);
-	CHECK_INT(u.maps + u.ports + u.watches, 0);
-	fake_free(&r.f);
+	rig_poll(&r);
+	port = rig_port(&r, "vif5.0");
+	if (!CHECK(port && port->link && port->ready))
+		exit(1);
+	CHECK_INT(rig_move(&r, port, port), 1);
+	CHECK_INT(front_recv(&fr, got, sizeof(got), NULL, false), sizeof(bytes));
+	CHECK(memcmp(got, bytes, sizeof(bytes)) == 0);
+	CHECK_INT(front_reap(&fr), 1);
+	CHECK_INT(fr.bad, 0);
+	end();
 }
 
 int main(void)
@@ -862,6 +883,7 @@ int main(void)
 	test_watch_flood();
 	test_many();
 	test_pair();
-	test_own_end();
+	test_own_end(false);
+	test_own_end(true);
 	return test_end();
 }

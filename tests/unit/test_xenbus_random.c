@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-#define HISTORIES 1500
+#define HISTORIES 800
 
 /* splitmix64: one stream of bytes for each seed */
 static uint64_t next(uint64_t *state)
