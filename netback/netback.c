@@ -15,6 +15,13 @@
  * where ports appear, change their link or disappear, between two turns of the
  * loop (hp_424_free_in_iteration).
  *
+ * Each request to xenstore waits for dom0's answer, and packets wait with us. So what
+ * one call does is bounded, and what a peer can make us do: STEPS_MAX devices are
+ * stepped in a call, the others in the next one, after packets had their turn; and a
+ * device is stepped STEP_BURST times in a second, however often its peer writes its
+ * state. A step is 3 reads when nothing is to be done; a whole connect is about 40
+ * requests, of which a vif gets VIF_REOPENS a minute.
+ *
  * Event channels are found by number in a small hash table. A channel that is not
  * in it is one that was unbound while its event was on the way: ignored
  * (hp_332_event_storm).
@@ -34,11 +41,16 @@
 #define STORE_EVENTS_MAX 4096	/* drained in one call: the loop has other work too */
 #define EVENTS_MAX 1024
 #define SCAN_RETRY_MS 100 /* after a list that xenstore refused */
+#define STEPS_MAX 16	  /* devices stepped in one call */
+#define STEP_BURST 32	  /* of one device, in STEP_WINDOW_MS */
+#define STEP_WINDOW_MS 1000
 
 struct device {
 	struct port *port; /* NULL: free */
 	bool dirty;
 	bool added; /* the owner knows it */
+	unsigned int steps; /* in the window */
+	uint64_t window_end_ms;
 	uint64_t deadline_ms;
 };
 
@@ -56,6 +68,7 @@ struct netback {
 	unsigned int evtchns;
 	uint32_t generation;
 	bool scan_vifs, scan_uplinks, full;
+	unsigned int next_step; /* where the last call stopped */
 	uint64_t deadline_ms;
 };
 
@@ -440,6 +453,7 @@ static void step(struct netback *nb, struct device *d, uint64_t now_ms)
 	bool vif = port->kind == PORT_VIF;
 
 	d->dirty = false;
+	d->steps++;
 	d->deadline_ms = vif ? vif_step(port, now_ms) : uplink_step(port, now_ms);
 	if (vif ? vif_gone(port) : uplink_gone(port)) {
 		nb->scan_vifs |= vif && vif_replaced(port);
@@ -447,11 +461,50 @@ static void step(struct netback *nb, struct device *d, uint64_t now_ms)
 	}
 }
 
+/* When a device is to be stepped; hp_349_watch_flood: not more often than this. */
+static uint64_t due_at(const struct device *d, uint64_t now_ms)
+{
+	uint64_t at = d->dirty ? now_ms : d->deadline_ms;
+
+	if (d->steps >= STEP_BURST && at < d->window_end_ms)
+		at = d->window_end_ms;
+	return at;
+}
+
+/* Return: when the next device is due. */
+static uint64_t step_all(struct netback *nb, uint64_t now_ms)
+{
+	unsigned int first = nb->next_step, done = 0;
+	uint64_t next = UINT64_MAX;
+
+	for (unsigned int i = 0; i < DEVICE_MAX && done < STEPS_MAX; i++) {
+		struct device *d = &nb->device[(first + i) % DEVICE_MAX];
+
+		if (!d->port || due_at(d, now_ms) > now_ms)
+			continue;
+		if (now_ms >= d->window_end_ms) {
+			d->window_end_ms = now_ms + STEP_WINDOW_MS;
+			d->steps = 0;
+		}
+		step(nb, d, now_ms);
+		done++;
+		nb->next_step = (first + i + 1) % DEVICE_MAX;
+	}
+	/* a callback may have made another device want a step */
+	for (size_t i = 0; i < DEVICE_MAX; i++) {
+		const struct device *d = &nb->device[i];
+
+		if (d->port && due_at(d, now_ms) < next)
+			next = due_at(d, now_ms);
+	}
+	return next;
+}
+
 uint64_t netback_poll_store(struct netback *nb, uint64_t now_ms)
 {
 	struct xen *x = nb->env.xen;
 	char path[XEN_PATH_MAX], token[64];
-	uint64_t next = UINT64_MAX;
+	uint64_t next;
 	int drained;
 
 	for (drained = 0; drained < STORE_EVENTS_MAX; drained++) {
@@ -460,21 +513,7 @@ uint64_t netback_poll_store(struct netback *nb, uint64_t now_ms)
 		on_watch(nb, path, token);
 	}
 	scan(nb);
-	for (size_t i = 0; i < DEVICE_MAX; i++) {
-		struct device *d = &nb->device[i];
-
-		if (d->port && (d->dirty || d->deadline_ms <= now_ms))
-			step(nb, d, now_ms);
-	}
-	/* a callback may have made another device want a step */
-	for (size_t i = 0; i < DEVICE_MAX; i++) {
-		const struct device *d = &nb->device[i];
-
-		if (d->port && d->dirty)
-			next = now_ms;
-		else if (d->port && d->deadline_ms < next)
-			next = d->deadline_ms;
-	}
+	next = step_all(nb, now_ms);
 	if ((nb->scan_vifs || nb->scan_uplinks) && next > now_ms + SCAN_RETRY_MS)
 		next = now_ms + SCAN_RETRY_MS;
 	if (drained == STORE_EVENTS_MAX)

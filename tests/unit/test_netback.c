@@ -524,9 +524,9 @@ static void test_reopen_storm(void)
 	for (int i = 0; i < 100; i++) {
 		front_disconnect(&fr);
 		front_set_state(&fr, 6);
-		rig_poll(&r);
+		rig_wait(&r, 250); /* 8 steps of 32 a second */
 		front_set_state(&fr, 1);
-		rig_poll(&r);
+		rig_wait(&r, 250);
 		if (front_be_state(&fr) != 2)
 			continue;
 		front_connect(&fr, NULL);
@@ -741,7 +741,7 @@ static void test_intruder(void)
 
 static void test_watch_flood(void)
 {
-	struct front fr;
+	struct front fr, other;
 	struct port *port;
 	uint64_t reads;
 
@@ -754,6 +754,28 @@ static void test_watch_flood(void)
 	netback_poll_store(r.nb, r.now_ms);
 	CHECK(fake_count(r.f, FAKE_STORE_READ) - reads <= 6);
 	CHECK(port->link);
+
+	test_case("hp_349_watch_flood: a client that writes its state for ever");
+	rig_plug(&r, &other, 6, NULL);
+	rig_wait(&r, 1000);
+	reads = fake_count(r.f, FAKE_STORE_READ);
+	for (uint64_t i = 0; i < 10000; i++) { /* ten turns a millisecond */
+		front_set_state(&fr, i & 1 ? 8 : 4);
+		netback_poll_store(r.nb, r.now_ms + i / 10);
+	}
+	r.now_ms += 1000;
+	CHECK(fake_count(r.f, FAKE_STORE_READ) - reads <= 2 * 32 * 3);
+	CHECK(port->link);
+	/* the other one is served at once, this one within a second */
+	front_detach(&other);
+	front_set_state(&fr, 5);
+	netback_poll_store(r.nb, r.now_ms);
+	CHECK_INT(front_be_state(&other), 5);
+	rig_wait(&r, 1000);
+	CHECK_INT(front_be_state(&fr), 5);
+	linux_follows(&other);
+	rig_wait(&r, 2000);
+	CHECK(!fake_store_has(r.f, other.be));
 	test_case("events of devices that are not there are ignored");
 	fake_store_fire(r.f, "/local/domain/7/backend/vif");
 	fake_store_set(r.f, "/local/domain/7/backend/vif/abc/0/state", "1");
@@ -762,7 +784,7 @@ static void test_watch_flood(void)
 	fake_store_set(r.f, "/local/domain/7/backend/vif/5/-1/state", "1");
 	fake_store_set(r.f, "/local/domain/7/backend/vif/5/zz", "1");
 	rig_poll(&r);
-	CHECK_INT(r.added, 1);
+	CHECK_INT(r.added, 2);
 	end();
 }
 
@@ -776,6 +798,9 @@ static void test_many(void)
 	begin();
 	for (uint16_t i = 0; i < NETBACK_VIF_MAX + 2; i++)
 		front_plug(&fr[i], r.f, (uint16_t)(100 + i), 0, "10.137.0.9");
+	/* not all in one call: packets have their turn in between */
+	CHECK_INT(netback_poll_store(r.nb, r.now_ms), r.now_ms);
+	CHECK_INT(r.added, 16);
 	rig_poll(&r);
 	CHECK_INT(r.added, NETBACK_VIF_MAX);
 	CHECK(r.lines >= 1);

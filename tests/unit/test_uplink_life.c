@@ -316,7 +316,7 @@ static void test_restarts(void)
 		world_run(&w, 0);
 		CHECK_INT(fake_backend_front_state(&w.b), 1);
 		fake_backend_state(&w.b, 2);
-		world_run(&w, 100);
+		world_run(&w, 500); /* 8 steps of 32 a second */
 		CHECK_INT(w.up, i + 2);
 		CHECK_INT(fake_use(w.fake).shared_pages, 514);
 		CHECK_INT(fake_backend_connect(&w.b), 0);
@@ -633,6 +633,21 @@ static void test_watch_flood(void)
 	CHECK(fake_count(w.fake, FAKE_STORE_READ) - reads < 100);
 	CHECK_INT(w.up, 1);
 	CHECK_INT(w.down, 0);
+	/* event by event: the netvm pays for it, with a late look at its state */
+	reads = fake_count(w.fake, FAKE_STORE_READ);
+	for (i = 0; i < 10000; i++) {
+		fake_store_fire(w.fake, path);
+		w.deadline = netback_poll_store(w.nb, w.now + i / 10);
+	}
+	CHECK(fake_count(w.fake, FAKE_STORE_READ) - reads <= 2 * 32 * 8);
+	fake_backend_state(&w.b, 5);
+	world_run(&w, 1000);
+	CHECK(!w.port->link);
+	CHECK_INT(fake_backend_front_state(&w.b), 6);
+	fake_backend_disconnect(&w.b);
+	fake_backend_state(&w.b, 2);
+	world_run(&w, 1000);
+	CHECK_INT(fake_backend_connect(&w.b), 0);
 	both_ways(&w);
 	world_down(&w);
 }
