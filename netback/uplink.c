@@ -21,7 +21,8 @@
  *
  * A backend can make us reconnect, but not often: after a violation or a failure
  * there is a pause that doubles from 1 s to 64 s, and 30 connects a minute are
- * the most there are (rules 14 and 20 of hostile-peers.md).
+ * the most there are (rules 14 and 20 of hostile-peers.md). Another netvm begins
+ * without that.
  *
  * The data path closes nothing itself (hp_090_kill_during_batch): it notes what it
  * found and asks for a step. The first malformed packet asks for one, too, which
@@ -203,6 +204,15 @@ static int connect_device(struct uplink *u, const struct uplink_nodes *n)
 }
 
 /* --- the steps ------------------------------------------------------------------ */
+
+/* Another netvm does not wait for what the last one did. */
+static void judge_anew(struct uplink *u, const struct uplink_nodes *n)
+{
+	if (strcmp(n->backend, u->backend) == 0 && n->backend_domid == u->port.domid)
+		return;
+	u->backoff_ms = u->window_connects = 0;
+	u->retry_at = 0;
+}
 
 static void try_connect(struct uplink *u, const struct uplink_nodes *n)
 {
@@ -389,8 +399,10 @@ uint64_t uplink_step(struct port *port, uint64_t now_ms)
 		uplink_bus_read(u, &n);
 		if (n.failed)
 			return now_ms + STEP_MS;
-		if (n.backend[0])
+		if (n.backend[0]) {
+			judge_anew(u, &n);
 			step_waiting(u, &n);
+		}
 	}
 	if (u->connected)
 		return u->refill_at;

@@ -391,6 +391,29 @@ static void test_other_domain(void)
 	CHECK_INT(w.removed, 0);
 	world_down(&w);
 
+	test_case("hp_uplink_restart: a new netvm does not wait for what the last one did");
+	world_up(&w, NULL);
+	for (i = 0; i < 8; i++) { /* it cannot be connected to: the pause is a minute */
+		fake_backend_state(&w.b, 4);
+		world_run(&w, 0);
+		fake_fail(w.fake, FAKE_SHARE, 1, 1, -ENOSPC);
+		fake_backend_disconnect(&w.b);
+		fake_backend_state(&w.b, 2);
+		world_run(&w, 0);
+		CHECK(!w.port->link);
+		if (i < 7)
+			world_run(&w, 64000);
+	}
+	CHECK(w.deadline > w.now + 30000);
+	fake_domain_destroy(w.fake, w.b.domid, -EACCES);
+	fake_backend_plug(&w.b, w.fake, 44, 0, WORLD_MAC);
+	fake_backend_offer(&w.b, &(struct fake_backend_config){ 0 });
+	world_run(&w, 0);
+	CHECK_INT(w.port->domid, 44);
+	CHECK_INT(fake_backend_connect(&w.b), 0);
+	both_ways(&w);
+	world_down(&w);
+
 	test_case("uplink_detach_and_attach_seen_as_one"); /* events merge */
 	world_up(&w, NULL);
 	fake_backend_disconnect(&w.b);
