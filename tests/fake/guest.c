@@ -9,10 +9,14 @@
 enum { UNKNOWN, INITIALISING, INIT_WAIT, INITIALISED, CONNECTED, CLOSING, CLOSED };
 
 static const struct front_config config_of[GUEST_KINDS] = {
-	[GUEST_LINUX] = {.start_index = 0},
-	[GUEST_WINDOWS] = {.start_index = 0xffffff00},
-	[GUEST_MINIOS] = {.start_index = 0xfffffff0, .single_channel = true, .no_sg = true,
-			  .no_gso = true, .no_ipv6_csum = true, .no_rx_notify = true},
+    [GUEST_LINUX] = {.start_index = 0},
+    [GUEST_WINDOWS] = {.start_index = 0xffffff00},
+    [GUEST_MINIOS] = {.start_index = 0xfffffff0,
+		      .single_channel = true,
+		      .no_sg = true,
+		      .no_gso = true,
+		      .no_ipv6_csum = true,
+		      .no_rx_notify = true},
 };
 
 static bool set(struct guest *g, unsigned int state)

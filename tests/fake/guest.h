@@ -24,7 +24,7 @@ enum guest_kind { GUEST_LINUX, GUEST_WINDOWS, GUEST_MINIOS };
 struct guest {
 	struct front fr; /* first */
 	enum guest_kind kind;
-	unsigned int step; /* of its script */
+	unsigned int step;  /* of its script */
 	unsigned int spins; /* Windows: looks at a backend that has not moved */
 	unsigned int opens, closes;
 	bool published; /* rings are granted */

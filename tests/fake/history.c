@@ -202,7 +202,10 @@ static void vif_act(struct history *h, uint8_t op)
 	case 9:
 		v->denied = !v->denied;
 		said(h, "%s is %s", v->fr.fe, v->denied ? "denied" : "allowed");
-		fake_store_deny(h->r.f, v->fr.fe, !v->denied ? 0 : which & 0x80 ? -ENOENT : -EACCES);
+		fake_store_deny(h->r.f, v->fr.fe,
+				!v->denied     ? 0
+				: which & 0x80 ? -ENOENT
+					       : -EACCES);
 		node_set(h, v->fr.be, "hotplug-error", ""); /* for a watch event */
 		if (!there)
 			fake_store_del(h->r.f, v->fr.be);
@@ -262,10 +265,11 @@ static void netvm_act(struct history *h, uint8_t op)
 	case 1:
 		said(h, "the netvm offers");
 		if (be)
-			fake_backend_offer(b, &(struct fake_backend_config){
-						      .no_split = arg & 1, .no_sg = arg & 2,
-						      .multi_queue = arg & 4,
-						      .no_rx_copy = (arg & 0x70) == 0x70});
+			fake_backend_offer(
+			    b, &(struct fake_backend_config){.no_split = arg & 1,
+							     .no_sg = arg & 2,
+							     .multi_queue = arg & 4,
+							     .no_rx_copy = (arg & 0x70) == 0x70});
 		break;
 	case 2:
 		if (b->connected)
@@ -391,7 +395,8 @@ static void end(struct history *h)
 	if (u.maps != h->base.maps || u.ports != h->base.ports ||
 	    u.shared_pages != h->base.shared_pages || u.watches != h->base.watches ||
 	    u.transactions != h->base.transactions)
-		history_wrong(h, "left over: %u maps, %u pages, %u ports, %u watches, %u transactions",
+		history_wrong(h,
+			      "left over: %u maps, %u pages, %u ports, %u watches, %u transactions",
 			      u.maps, u.shared_pages, u.ports, u.watches, u.transactions);
 	for (size_t i = 0; i < RIG_PORTS; i++)
 		if (h->r.port[i])

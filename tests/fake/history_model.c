@@ -275,9 +275,11 @@ static void vif_check(struct history *h, const struct history_vif *v, const stru
 	if (!there)
 		history_wrong(h, "%s: is gone", v->fr.be);
 	if (was->rest != ANY && own != was->rest)
-		history_wrong(h, "%s: rests in %u, not in %u (from %u; frontend %u, online %d, "
-				 "%susable, %slinked)", v->fr.be, own, was->rest, was->own, was->fe,
-			      was->online, was->usable ? "" : "un", was->link ? "" : "un");
+		history_wrong(h,
+			      "%s: rests in %u, not in %u (from %u; frontend %u, online %d, "
+			      "%susable, %slinked)",
+			      v->fr.be, own, was->rest, was->own, was->fe, was->online,
+			      was->usable ? "" : "un", was->link ? "" : "un");
 	if (port && port->link != (own == 4 || (own == 8 && was->link)))
 		history_wrong(h, "%s: link %d in state %u", v->fr.be, port->link, own);
 }
@@ -294,8 +296,7 @@ static struct netvm_view netvm_look(struct history *h)
 	unsigned int be = h->netvm_denied ? GONE : node(h, h->netvm.be, "state");
 	bool link = port && port->link && own == 4 && port->domid == h->netvm.domid;
 	struct netvm_view w = {.there = fake_store_has(h->r.f, h->netvm.fe), .no_link = true};
-	bool online = node(h, h->netvm.be, "online") != 0 ||
-		      !fake_store_has(h->r.f, h->netvm.be);
+	bool online = node(h, h->netvm.be, "online") != 0 || !fake_store_has(h->r.f, h->netvm.be);
 	bool closed = own == 1 || own == 6; /* to wait in */
 	bool copies = node(h, h->netvm.be, "feature-rx-copy") == 1;
 
@@ -335,8 +336,8 @@ static void netvm_check(struct history *h, const struct netvm_view *was)
 	if (!was->there)
 		return;
 	if (link ? !was->linked : !was->no_link)
-		history_wrong(h, "uplink: rests %s a link: own %u, backend %u", link ? "with" : "without",
-			      own, node(h, h->netvm.be, "state"));
+		history_wrong(h, "uplink: rests %s a link: own %u, backend %u",
+			      link ? "with" : "without", own, node(h, h->netvm.be, "state"));
 	else if (link ? own != 4 : own != was->own[0] && own != was->own[1])
 		history_wrong(h, "uplink: rests in %u, backend %u", own,
 			      node(h, h->netvm.be, "state"));

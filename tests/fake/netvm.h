@@ -18,8 +18,7 @@ struct netvm {
 };
 
 /** netvm_start() - the domain starts and dom0 attaches us to it; state 1 on both sides */
-void netvm_start(struct netvm *n, struct fake *f, uint16_t domid, uint16_t devid,
-		 const char *mac);
+void netvm_start(struct netvm *n, struct fake *f, uint16_t domid, uint16_t devid, const char *mac);
 /** netvm_run() - netback looks at the frontend's state; whether it did anything */
 bool netvm_run(struct netvm *n);
 /** netvm_detach() - libxl's removal: online 0, 5; then the two directories go */
