@@ -115,6 +115,7 @@ static void process_store(void *arg, uint64_t now_ms)
 
 	d->now_ms = now_ms;
 	d->store_watch.deadline_ms = netback_poll_store(d->netback, now_ms);
+	d->stop |= netback_moved(d->netback); /* and a supervisor starts it again */
 }
 
 static void process_events(void *arg, uint64_t now_ms)
@@ -405,7 +406,7 @@ int daemon_run(struct daemon *d)
 			d->store_watch.deadline_ms = netback_deadline(d->netback);
 	}
 	log_msg(LOG_LEVEL_INFO, "stopping");
-	return 0;
+	return d->netback != NULL && netback_moved(d->netback) ? -ESTALE : 0;
 }
 
 static void print_line(void *arg, const char *text)

@@ -68,6 +68,7 @@ struct netback {
 	unsigned int evtchns;
 	uint32_t generation;
 	bool scan_vifs, scan_uplinks, full;
+	bool moved;
 	unsigned int next_step; /* where the last call stopped */
 	uint64_t deadline_ms;
 };
@@ -373,11 +374,26 @@ static void scan_uplink(void *arg, const char *name)
 		device_new(nb, PORT_UPLINK, 0, devid);
 }
 
+/* A restored domain has another id, and its watches fire anew. What it had mapped,
+ * bound and shared is gone: all that can be done is to begin again (X7.10). */
+static void check_domid(struct netback *nb)
+{
+	uint32_t domid;
+
+	if (nb->moved || xenbus_read_u32(nb->env.xen, 0, "domid", &domid) ||
+	    domid == nb->env.xen->domid)
+		return;
+	nb->moved = true;
+	on_log(nb, LOG_ERR, "the domain has another id: restored or migrated");
+}
+
 static void scan(struct netback *nb)
 {
 	struct xen *x = nb->env.xen;
 	struct scan s = {.nb = nb};
 
+	if (nb->scan_vifs || nb->scan_uplinks)
+		check_domid(nb);
 	if (nb->scan_vifs)
 		s.failed = !list(x, "backend/vif", scan_domain, &s) || s.failed;
 	nb->scan_vifs = s.failed;
@@ -520,6 +536,11 @@ uint64_t netback_poll_store(struct netback *nb, uint64_t now_ms)
 		next = now_ms;
 	nb->deadline_ms = next;
 	return next;
+}
+
+bool netback_moved(const struct netback *nb)
+{
+	return nb->moved;
 }
 
 uint64_t netback_deadline(const struct netback *nb)

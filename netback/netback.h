@@ -54,6 +54,9 @@ uint64_t netback_poll_store(struct netback *nb, uint64_t now_ms);
  */
 uint64_t netback_deadline(const struct netback *nb);
 
+/** netback_moved() - the domain has another id than at the start: exit, begin anew */
+bool netback_moved(const struct netback *nb);
+
 /** netback_poll_events() - drain pending event channels into port->ready */
 void netback_poll_events(struct netback *nb);
 
