@@ -35,20 +35,20 @@
 #include <string.h>
 #include <syslog.h>
 
-#define UPLINK_MAX 8
-#define DEVICE_MAX (NETBACK_VIF_MAX + UPLINK_MAX)
-#define EVTCHN_SLOTS 1024	/* a power of two; 272 are used at most */
-#define STORE_EVENTS_MAX 4096	/* drained in one call: the loop has other work too */
-#define EVENTS_MAX 1024
-#define SCAN_RETRY_MS 100 /* after a list that xenstore refused */
-#define STEPS_MAX 16	  /* devices stepped in one call */
-#define STEP_BURST 32	  /* of one device, in STEP_WINDOW_MS */
-#define STEP_WINDOW_MS 1000
+#define UPLINK_MAX	 8
+#define DEVICE_MAX	 (NETBACK_VIF_MAX + UPLINK_MAX)
+#define EVTCHN_SLOTS	 1024 /* a power of two; 272 are used at most */
+#define STORE_EVENTS_MAX 4096 /* drained in one call: the loop has other work too */
+#define EVENTS_MAX	 1024
+#define SCAN_RETRY_MS	 100 /* after a list that xenstore refused */
+#define STEPS_MAX	 16  /* devices stepped in one call */
+#define STEP_BURST	 32  /* of one device, in STEP_WINDOW_MS */
+#define STEP_WINDOW_MS	 1000
 
 struct device {
 	struct port *port; /* NULL: free */
 	bool dirty;
-	bool added; /* the owner knows it */
+	bool added;	    /* the owner knows it */
 	unsigned int steps; /* in the window */
 	uint64_t window_end_ms;
 	uint64_t deadline_ms;
@@ -402,7 +402,7 @@ static void scan(struct netback *nb)
 }
 
 /* --- watch events ------------------------------------------------------------------------- */
-#define TOKEN_VIFS "backend/vif"
+#define TOKEN_VIFS    "backend/vif"
 #define TOKEN_UPLINKS "device/vif"
 
 static void mark(struct device *d)
@@ -417,9 +417,8 @@ static void on_vif_path(struct netback *nb, const char *path)
 	uint16_t domid, devid;
 	struct device *d;
 
-	if (strncmp(path, TOKEN_VIFS "/", sizeof(TOKEN_VIFS)) == 0 &&
-	    parse_id(p + 1, &p, &domid) && *p == '/' && parse_id(p + 1, &p, &devid) &&
-	    (*p == '\0' || *p == '/')) {
+	if (strncmp(path, TOKEN_VIFS "/", sizeof(TOKEN_VIFS)) == 0 && parse_id(p + 1, &p, &domid) &&
+	    *p == '/' && parse_id(p + 1, &p, &devid) && (*p == '\0' || *p == '/')) {
 		d = device_find(nb, PORT_VIF, domid, devid);
 		if (d) {
 			mark(d);

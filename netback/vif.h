@@ -56,6 +56,7 @@ struct vif {
 	uint64_t orphan_at_ms;	 /* in state 6, online, no frontend: when we give up */
 	uint64_t window_end_ms;	 /* of the time in which reopens are counted */
 	unsigned int reopens;
+	unsigned int tries;	 /* of a connect, with failures that are ours */
 
 	/* one connection */
 	bool connected;

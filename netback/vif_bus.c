@@ -68,16 +68,17 @@
 #include <syslog.h>
 
 #define VIF_CLOSE_WAIT_MS 3000
-#define VIF_REMOVE_MS 1500
-#define VIF_VISIBLE_MS 100 /* how long 2 stands when the frontend is ahead of us */
-#define VIF_ORPHAN_MS 30000 /* a closed vif without frontend that dom0 forgot */
-#define VIF_STATE_BAD UINT32_MAX /* text in our state node that is no number */
-#define VIF_TX_TRIES 16    /* of a transaction, before a pause */
-#define VIF_RETRY_MS 100
-#define VIF_LOOK_MS 1000   /* at a directory that is not complete, or made no sense */
-#define VIF_STEPS_MAX 12   /* transitions in one step: the longest walk is 4-5-6-2 */
-#define VIF_REOPENS 30     /* 6->2 in one window: rules 14 and 20 of hostile-peers.md */
-#define VIF_WINDOW_MS 60000
+#define VIF_REMOVE_MS	  1500
+#define VIF_VISIBLE_MS	  100	     /* how long 2 stands when the frontend is ahead of us */
+#define VIF_ORPHAN_MS	  30000	     /* a closed vif without frontend that dom0 forgot */
+#define VIF_STATE_BAD	  UINT32_MAX /* text in our state node that is no number */
+#define VIF_TX_TRIES	  16	     /* of a transaction, before a pause */
+#define VIF_RETRY_MS	  100
+#define VIF_CONNECT_TRIES 20   /* while we lack something: 2 s */
+#define VIF_LOOK_MS	  1000 /* at a directory that is not complete, or made no sense */
+#define VIF_STEPS_MAX	  12   /* transitions in one step: the longest walk is 4-5-6-2 */
+#define VIF_REOPENS	  30   /* 6->2 in one window: rules 14 and 20 of hostile-peers.md */
+#define VIF_WINDOW_MS	  60000
 
 /* The columns of the table. */
 enum fe_class { FE_GONE, FE_INIT, FE_BUSY, FE_CONNECTED, FE_CLOSING, FE_CLOSED, FE_RECONF, FE_BAD };
@@ -99,32 +100,55 @@ static int read_fe(struct vif *v, const char *name, uint32_t *value)
 	return xenbus_read_u32(v->env->xen, 0, path, value);
 }
 
-/* A feature flag: anything but a plain 1 is "no". */
-static bool fe_flag(struct vif *v, const char *name)
+/* No frontend makes an operation fail like this; we or xenstore are short of something. */
+static bool is_our_fault(int err)
 {
-	uint32_t value = 0;
-
-	return read_fe(v, name, &value) == 0 && value == 1;
+	return err == -EIO || err == -ENOMEM || err == -ENOSPC || err == -EAGAIN || err == -EBUSY;
 }
 
-static enum fe_class fe_state(struct vif *v)
+/* A feature flag: anything but a plain 1 is "no". Return: 0, or that nobody knows. */
+static int fe_flag(struct vif *v, const char *name, bool *has)
+{
+	uint32_t value = 0;
+	int ret = read_fe(v, name, &value);
+
+	*has = ret == 0 && value == 1;
+	return is_our_fault(ret) ? ret : 0;
+}
+
+/*
+ * Return: 0; -errno when xenstore gave no answer, which says nothing of the frontend.
+ */
+static int fe_state(struct vif *v, enum fe_class *fe)
 {
 	static const uint8_t class_of[] = {
-		[XB_UNKNOWN] = FE_GONE,	       [XB_INITIALISING] = FE_INIT,
-		[XB_INIT_WAIT] = FE_BUSY,      [XB_INITIALISED] = FE_BUSY,
-		[XB_CONNECTED] = FE_CONNECTED, [XB_CLOSING] = FE_CLOSING,
-		[XB_CLOSED] = FE_CLOSED,       [XB_RECONFIGURING] = FE_RECONF,
-		[XB_RECONFIGURED] = FE_BUSY,
+	    [XB_UNKNOWN] = FE_GONE,	[XB_INITIALISING] = FE_INIT,	[XB_INIT_WAIT] = FE_BUSY,
+	    [XB_INITIALISED] = FE_BUSY, [XB_CONNECTED] = FE_CONNECTED,	[XB_CLOSING] = FE_CLOSING,
+	    [XB_CLOSED] = FE_CLOSED,	[XB_RECONFIGURING] = FE_RECONF, [XB_RECONFIGURED] = FE_BUSY,
 	};
 	uint32_t state;
 	int ret = read_fe(v, "state", &state);
 
 	/* hp_115_foreign_paths: a destroyed domain gives one or the other */
 	if (ret == -ENOENT || ret == -EACCES)
-		return FE_GONE;
-	if (ret || state >= sizeof(class_of))
-		return FE_BAD;
-	return (enum fe_class)class_of[state];
+		*fe = FE_GONE;
+	else if (ret == -EINVAL || (!ret && state >= sizeof(class_of)))
+		*fe = FE_BAD;
+	else if (ret)
+		return ret;
+	else
+		*fe = (enum fe_class)class_of[state];
+	return 0;
+}
+
+/* The toolstack's `online`: anything but 1 means that our end is wanted. */
+static int read_online(struct vif *v, bool *online)
+{
+	uint32_t value = 0;
+	int ret = read_be(v, 0, "online", &value);
+
+	*online = value == 1;
+	return ret == -ENOENT || ret == -EINVAL ? 0 : ret;
 }
 
 /* Our own state as it stands: a number, VIF_STATE_BAD, or no answer. */
@@ -184,15 +208,15 @@ static int set_state(struct vif *v, enum xenbus_state to)
 static const struct {
 	const char *name, *value;
 } offers[] = {
-	{"feature-sg", "1"},
-	{"feature-gso-tcpv4", "1"},
-	{"feature-gso-tcpv6", "1"},
-	{"feature-ipv6-csum-offload", "1"},
-	{"feature-rx-copy", "1"},
-	{"feature-rx-flip", "0"},
-	{"feature-split-event-channels", "1"},
-	{"multi-queue-max-queues", "1"},
-	{"hotplug-status", "connected"},
+    {"feature-sg", "1"},
+    {"feature-gso-tcpv4", "1"},
+    {"feature-gso-tcpv6", "1"},
+    {"feature-ipv6-csum-offload", "1"},
+    {"feature-rx-copy", "1"},
+    {"feature-rx-flip", "0"},
+    {"feature-split-event-channels", "1"},
+    {"multi-queue-max-queues", "1"},
+    {"hotplug-status", "connected"},
 };
 
 static int write_offers(struct vif *v)
@@ -303,51 +327,83 @@ static int map_ring(struct vif *v, const char *node, size_t slot, void **page,
 	return ret ? ret : ring_back_attach(ring, *page, slot);
 }
 
-static void read_features(struct vif *v)
+static int read_features(struct vif *v)
 {
 	struct vif_features *f = &v->features;
+	bool no_csum = false;
+	const struct {
+		const char *node;
+		bool *has;
+	} nodes[] = {
+	    {"feature-sg", &f->sg},
+	    {"feature-gso-tcpv4", &f->gso4},
+	    {"feature-gso-tcpv6", &f->gso6},
+	    {"feature-no-csum-offload", &no_csum},
+	    {"feature-ipv6-csum-offload", &f->csum6},
+	};
 
-	f->sg = fe_flag(v, "feature-sg");
-	f->gso4 = f->sg && fe_flag(v, "feature-gso-tcpv4");
-	f->gso6 = f->sg && fe_flag(v, "feature-gso-tcpv6");
-	f->csum4 = !fe_flag(v, "feature-no-csum-offload");
-	f->csum6 = fe_flag(v, "feature-ipv6-csum-offload");
+	for (size_t i = 0; i < sizeof(nodes) / sizeof(nodes[0]); i++) {
+		int ret = fe_flag(v, nodes[i].node, nodes[i].has);
+
+		if (ret)
+			return ret;
+	}
+	f->gso4 = f->sg && f->gso4;
+	f->gso6 = f->sg && f->gso6;
+	f->csum4 = !no_csum;
+	return 0;
 }
 
-static const char *connect_pieces(struct vif *v)
+static int connect_pieces(struct vif *v, const char **why)
 {
 	uint32_t queues = 1;
+	bool copy;
+	int ret;
 
-	if (!fe_flag(v, "request-rx-copy"))
-		return "refused: no request-rx-copy";
-	if (read_fe(v, "multi-queue-num-queues", &queues) == -EINVAL || queues != 1)
-		return "refused: number of queues";
-	if (map_ring(v, "tx-ring-ref", RING_SLOT_TX, &v->tx_page, &v->tx))
-		return "refused: transmit ring";
-	if (map_ring(v, "rx-ring-ref", RING_SLOT_RX, &v->rx_page, &v->rx))
-		return "refused: receive ring";
-	if (bind_channels(v))
-		return "refused: event channel";
-	return NULL;
+	*why = "refused: no request-rx-copy";
+	ret = fe_flag(v, "request-rx-copy", &copy);
+	if (ret || !copy)
+		return ret ? ret : -EPROTO;
+	*why = "refused: number of queues";
+	ret = read_fe(v, "multi-queue-num-queues", &queues);
+	if ((ret && ret != -ENOENT) || queues != 1)
+		return ret ? ret : -EPROTO;
+	*why = "refused: transmit ring";
+	ret = map_ring(v, "tx-ring-ref", RING_SLOT_TX, &v->tx_page, &v->tx);
+	if (ret)
+		return ret;
+	*why = "refused: receive ring";
+	ret = map_ring(v, "rx-ring-ref", RING_SLOT_RX, &v->rx_page, &v->rx);
+	if (ret)
+		return ret;
+	*why = "refused: event channel";
+	ret = bind_channels(v);
+	if (ret)
+		return ret;
+	*why = "refused: features";
+	return read_features(v);
 }
 
 /*
  * Map rings and bind channels of a frontend in state 4.
  *
- * Return: 0, or -EPROTO with port.reason set: what the frontend published cannot
- * be used.
+ * Return: 0; -EPROTO with port.reason set: what the frontend published cannot be
+ * used; other -errno: it may work a little later.
  */
 static int vif_connect(struct vif *v)
 {
-	const char *why = connect_pieces(v);
+	const char *why;
+	int ret = connect_pieces(v, &why);
 
-	if (why) {
+	if (ret) {
 		vif_disconnect(v);
+		if (is_our_fault(ret) && v->tries++ < VIF_CONNECT_TRIES)
+			return ret;
 		v->port.reason = why;
 		vif_log(v, LOG_WARNING, "%s", why);
 		return -EPROTO;
 	}
-	read_features(v);
+	v->tries = 0;
 	vif_rx_begin(v);
 	vif_tx_begin(v);
 	/* descriptors of an earlier connection are void (hp_350_connect_churn) */
@@ -400,8 +456,7 @@ static int identify(struct vif *v)
 	char mac[32], home[40];
 	uint32_t id, mtu;
 
-	if (read_be(v, 0, "frontend-id", &id) ||
-	    read_text(v, "frontend", v->fe, sizeof(v->fe)) ||
+	if (read_be(v, 0, "frontend-id", &id) || read_text(v, "frontend", v->fe, sizeof(v->fe)) ||
 	    read_text(v, "mac", mac, sizeof(mac)))
 		return -EAGAIN;
 	snprintf(home, sizeof(home), "/local/domain/%u/", port->domid);
@@ -421,7 +476,8 @@ static bool become_known(struct vif *v, uint32_t state)
 	static const char refused[] = "refused: bad backend directory";
 	struct xen *x = v->env->xen;
 	char path[VIF_PATH_MAX + 8];
-	uint32_t online;
+	enum fe_class fe;
+	bool online;
 	int ret = identify(v);
 
 	if (ret == -EINVAL && v->port.reason != refused) {
@@ -430,8 +486,9 @@ static bool become_known(struct vif *v, uint32_t state)
 	}
 	if (ret)
 		return false;
-	if (state == XB_CLOSED && fe_state(v) == FE_GONE && read_be(v, 0, "online", &online) == 0 &&
-	    online == 1) {
+	if (fe_state(v, &fe) || read_online(v, &online))
+		return false;
+	if (state == XB_CLOSED && fe == FE_GONE && online) {
 		v->gone = true; /* forgotten, see above */
 		return false;
 	}
@@ -459,19 +516,19 @@ enum action {
 
 /* hp_157_op_in_wrong_state: each pair is in the table. */
 static const uint8_t machine[][FE_BAD + 1] = {
-	/*		       gone, 1, busy, 4, 5, 6, 7, bad */
-	[XB_INITIALISING] = {STAY, GO_INIT_WAIT, GO_INIT_WAIT, GO_INIT_WAIT, GO_INIT_WAIT,
-			     GO_INIT_WAIT, GO_INIT_WAIT, GO_INIT_WAIT},
-	[XB_INIT_WAIT] = {GO_CLOSING, STAY, STAY, GO_CONNECTED, GO_CLOSING, GO_CLOSING, STAY,
-			  GO_CLOSING},
-	[XB_CONNECTED] = {GO_CLOSING, GO_CLOSING, STAY, STAY, GO_CLOSING, GO_CLOSING,
-			  GO_RECONFIGURED, GO_CLOSING},
-	[XB_CLOSING] = {GO_CLOSED, GO_CLOSED, AWAIT_CLOSE, AWAIT_CLOSE, AWAIT_CLOSE, GO_CLOSED,
-			AWAIT_CLOSE, GO_CLOSED},
-	[XB_CLOSED] = {STAY, GO_INIT_WAIT, STAY, STAY, GO_CLOSING, STAY, STAY, STAY},
-	/* the contents of a reconfiguration do not concern us */
-	[XB_RECONFIGURED] = {GO_CLOSING, GO_CLOSING, STAY, GO_CONNECTED, GO_CLOSING, GO_CLOSING,
-			     STAY, GO_CLOSING},
+    /*		       gone, 1, busy, 4, 5, 6, 7, bad */
+    [XB_INITIALISING] = {STAY, GO_INIT_WAIT, GO_INIT_WAIT, GO_INIT_WAIT, GO_INIT_WAIT, GO_INIT_WAIT,
+			 GO_INIT_WAIT, GO_INIT_WAIT},
+    [XB_INIT_WAIT] = {GO_CLOSING, STAY, STAY, GO_CONNECTED, GO_CLOSING, GO_CLOSING, STAY,
+		      GO_CLOSING},
+    [XB_CONNECTED] = {GO_CLOSING, GO_CLOSING, STAY, STAY, GO_CLOSING, GO_CLOSING, GO_RECONFIGURED,
+		      GO_CLOSING},
+    [XB_CLOSING] = {GO_CLOSED, GO_CLOSED, AWAIT_CLOSE, AWAIT_CLOSE, AWAIT_CLOSE, GO_CLOSED,
+		    AWAIT_CLOSE, GO_CLOSED},
+    [XB_CLOSED] = {STAY, GO_INIT_WAIT, STAY, STAY, GO_CLOSING, STAY, STAY, STAY},
+    /* the contents of a reconfiguration do not concern us */
+    [XB_RECONFIGURED] = {GO_CLOSING, GO_CLOSING, STAY, GO_CONNECTED, GO_CLOSING, GO_CLOSING, STAY,
+			 GO_CLOSING},
 };
 
 static bool may_reopen(struct vif *v, uint64_t now_ms)
@@ -522,15 +579,17 @@ static int act(struct vif *v, enum action a, enum fe_class fe, uint64_t now_ms)
 			/* trap 1: a frontend that is ahead of us must not hide 2 */
 			v->connect_at_ms = fe == FE_CONNECTED ? now_ms + VIF_VISIBLE_MS : 0;
 			v->broken = false; /* the frontend starts again */
+			v->tries = 0;
 			v->port.reason = "waiting for the frontend";
 		}
 		return ret;
 	case GO_CONNECTED:
 		if (v->connected)
 			return set_state(v, XB_CONNECTED); /* 8 -> 4 */
-		if (vif_connect(v))
+		ret = vif_connect(v);
+		if (ret == -EPROTO)
 			break; /* not usable: close */
-		return go_live(v);
+		return ret ? ret : go_live(v);
 	case GO_RECONFIGURED:
 		return set_state(v, XB_RECONFIGURED);
 	case GO_CLOSED:
@@ -635,7 +694,8 @@ uint64_t vif_step(struct port *port, uint64_t now_ms)
 	for (int i = 0; i < VIF_STEPS_MAX; i++) {
 		enum action a;
 		enum fe_class fe;
-		uint32_t state, online = 0;
+		bool online;
+		uint32_t state;
 		int ret = read_own(v, 0, &state);
 
 		if (ret == -ENOENT)
@@ -648,12 +708,12 @@ uint64_t vif_step(struct port *port, uint64_t now_ms)
 			return v->gone ? UINT64_MAX : now_ms + VIF_LOOK_MS;
 		if (state != v->stored)
 			adopt(v, state, now_ms);
-		(void)read_be(v, 0, "online", &online);
-		fe = fe_state(v);
-		a = decide(v, fe, online == 1, now_ms);
+		if (read_online(v, &online) || fe_state(v, &fe))
+			return now_ms + VIF_RETRY_MS;
+		a = decide(v, fe, online, now_ms);
 		v->fe_seen = fe;
 		if (a == STAY || a == AWAIT_CLOSE)
-			return v->state == XB_CLOSED ? closed(v, fe, online == 1, now_ms)
+			return v->state == XB_CLOSED ? closed(v, fe, online, now_ms)
 						     : idle_deadline(v, fe);
 		ret = act(v, a, fe, now_ms);
 		if (ret == -ENOENT)
