@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static void fake_op_close(struct xen *x)
@@ -15,29 +16,29 @@ static void fake_op_close(struct xen *x)
 }
 
 static const struct xen_ops fake_ops = {
-	.copy = fake_op_copy,
-	.map = fake_op_map,
-	.unmap = fake_op_unmap,
-	.share = fake_op_share,
-	.unshare = fake_op_unshare,
-	.bind_interdomain = fake_op_bind_interdomain,
-	.bind_unbound = fake_op_bind_unbound,
-	.unbind = fake_op_unbind,
-	.notify = fake_op_notify,
-	.pending = fake_op_pending,
-	.unmask = fake_op_unmask,
-	.event_fd = fake_op_event_fd,
-	.store_read = fake_op_store_read,
-	.store_write = fake_op_store_write,
-	.store_rm = fake_op_store_rm,
-	.store_list = fake_op_store_list,
-	.store_begin = fake_op_store_begin,
-	.store_end = fake_op_store_end,
-	.store_watch = fake_op_store_watch,
-	.store_unwatch = fake_op_store_unwatch,
-	.store_event = fake_op_store_event,
-	.store_fd = fake_op_store_fd,
-	.close = fake_op_close,
+    .copy = fake_op_copy,
+    .map = fake_op_map,
+    .unmap = fake_op_unmap,
+    .share = fake_op_share,
+    .unshare = fake_op_unshare,
+    .bind_interdomain = fake_op_bind_interdomain,
+    .bind_unbound = fake_op_bind_unbound,
+    .unbind = fake_op_unbind,
+    .notify = fake_op_notify,
+    .pending = fake_op_pending,
+    .unmask = fake_op_unmask,
+    .event_fd = fake_op_event_fd,
+    .store_read = fake_op_store_read,
+    .store_write = fake_op_store_write,
+    .store_rm = fake_op_store_rm,
+    .store_list = fake_op_store_list,
+    .store_begin = fake_op_store_begin,
+    .store_end = fake_op_store_end,
+    .store_watch = fake_op_store_watch,
+    .store_unwatch = fake_op_store_unwatch,
+    .store_event = fake_op_store_event,
+    .store_fd = fake_op_store_fd,
+    .close = fake_op_close,
 };
 
 int fake_new(struct fake **out, uint16_t domid)
@@ -89,10 +90,10 @@ void fake_fail(struct fake *f, enum fake_op op, uint32_t nth, uint32_t times, in
 
 	f->rule[op] = (struct fake_rule){0};
 	if (nth)
-		f->rule[op] = (struct fake_rule){
-			.from = from,
-			.to = times == UINT32_MAX ? UINT64_MAX : from + times,
-			.err = err};
+		f->rule[op] =
+		    (struct fake_rule){.from = from,
+				       .to = times == UINT32_MAX ? UINT64_MAX : from + times,
+				       .err = err};
 }
 
 int fake_enter(struct fake *f, enum fake_op op)
@@ -127,6 +128,17 @@ struct fake_use fake_use(const struct fake *f)
 	for (size_t i = 0; i < FAKE_TX; i++)
 		u.transactions += f->tx[i].used;
 	return u;
+}
+
+size_t fake_memory(const struct fake *f)
+{
+	size_t n = f->npages * XEN_PAGE + f->pages_room * sizeof(*f->page) +
+		   f->grants_room * sizeof(*f->grant) + f->events_room * sizeof(*f->event) +
+		   f->tree.room * sizeof(*f->tree.node);
+
+	for (size_t i = 0; i < f->tree.n; i++)
+		n += strlen(f->tree.node[i].path) + strlen(f->tree.node[i].value) + 2;
+	return n;
 }
 
 void *fake_grow(void *array, size_t n, size_t *room, size_t max, size_t size)

@@ -69,6 +69,8 @@ uint64_t fake_count(const struct fake *f, enum fake_op op);
 uint64_t fake_failed(const struct fake *f);
 
 struct fake_use fake_use(const struct fake *f);
+/** fake_memory() - bytes that the others' pages and the fake's lists take */
+size_t fake_memory(const struct fake *f);
 
 /* --- grants ------------------------------------------------------------------ */
 #define FAKE_GNTST_BAD_GREF (-3)
