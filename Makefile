@@ -96,7 +96,8 @@ $(BUILD)/san/ringfence: $(call obj,san,$(COMMON_SRC) $(TOOL_SRC))
 	$(say) LINK $@
 	$(Q)$(CC) $(SAN) $^ -o $@ $(LIBS)
 
-# Instrumented, for tests/coverage.sh, which says of what (COV_SRC) and which programs.
+# Instrumented, for tests/coverage.sh, which says of what (COV_SRC, COV_LIBS) and which
+# programs.
 $(BUILD)/cov/%.o: %.c
 	@mkdir -p $(@D)
 	$(say) CC-COV $<
@@ -105,7 +106,7 @@ $(BUILD)/cov/%.o: %.c
 $(BUILD)/cov/unit/%: $(BUILD)/cov/tests/unit/%.o $(call obj,cov,$(COV_SRC))
 	@mkdir -p $(@D)
 	$(say) LINK $@
-	$(Q)$(CC) --coverage $^ -o $@
+	$(Q)$(CC) --coverage $^ -o $@ $(COV_LIBS)
 
 $(BUILD)/cov/unit/test_model: $(call obj,cov,$(MODEL_SRC))
 

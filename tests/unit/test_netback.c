@@ -883,9 +883,34 @@ static void test_own_end(bool killed)
 	end();
 }
 
+static void test_start(void)
+{
+	struct netback_config config = {0};
+	struct netback *nb = NULL;
+	struct fake_use u;
+	struct xen *x;
+
+	test_case("without its two watches netback does not begin");
+	for (uint32_t nth = 1; nth <= 2; nth++) {
+		rig_start(&r);
+		CHECK(netback_store_fd(r.nb) >= 0 && netback_event_fd(r.nb) >= 0);
+		rig_stop(&r);
+		fake_fail(r.f, FAKE_STORE_WATCH, nth, 1, -ENOSPC);
+		CHECK_INT(netback_new(&nb, fake_xen(r.f), &config), -ENOSPC);
+		CHECK(nb == NULL);
+		u = fake_use(r.f);
+		CHECK_INT(u.watches, 0);
+		x = fake_xen(r.f);
+		xen_close(&x);
+		CHECK(x == NULL);
+		fake_free(&r.f);
+	}
+}
+
 int main(void)
 {
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	test_start();
 	test_appear();
 	test_before_us();
 	test_slow_toolstack();

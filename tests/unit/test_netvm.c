@@ -308,6 +308,66 @@ static void test_replaced_at_once(void)
 	end();
 }
 
+/* A backend that closes before it has ever been connected to, and one that hangs. */
+static void test_unconnected(void)
+{
+	test_case("hp_465_close_unconnected_uplink");
+	for (unsigned int how = 0; how < 6; how++) {
+		begin();
+		netvm_start(&netvm, r.f, 2, 0, MAC);
+		netvm.paused = true;
+		if (how & 1)
+			rig_poll(&r);
+		if (how < 4)
+			fake_backend_state(&netvm.b, 5);
+		if (how & 2)
+			rig_wait(&r, 1000);
+		fake_backend_state(&netvm.b, 6);
+		rig_wait(&r, 1000);
+		check_no_uplink();
+		CHECK_INT(fake_backend_front_state(&netvm.b), 1); /* asks for a new begin */
+		netvm.paused = false;
+		run();
+		CHECK(netvm_is_up(&netvm));
+		CHECK(passes(&client[0]));
+		end();
+	}
+}
+
+/* What one netvm could see is never shown to another one, nor to its own domain id
+ * when that comes back. */
+static void test_no_page_reuse(void)
+{
+	uint32_t old[2];
+
+	test_case("hp_396_no_page_reuse_by_the_next_netvm");
+	begin_up();
+	for (unsigned int i = 0; i < 10; i++) {
+		char path[192];
+
+		for (unsigned int k = 0; k < 2; k++) {
+			snprintf(path, sizeof(path), "%s/%s", netvm.b.fe,
+				 k ? "rx-ring-ref" : "tx-ring-ref");
+			old[k] = (uint32_t)strtoul(fake_store_get(r.f, path), NULL, 10);
+			CHECK(fake_shared(r.f, netvm.b.domid, old[k], NULL) != NULL);
+		}
+		CHECK(passes(&client[0]));
+		netvm_die(&netvm, -EACCES);
+		rig_wait(&r, 1000);
+		check_no_uplink();
+		netvm_start(&netvm, r.f, (uint16_t)(i & 1 ? 2 : 60 + i), 0, MAC);
+		fake_store_deny(r.f, "/local/domain/2", 0);
+		run();
+		for (uint16_t domid = 0; domid < 80; domid++)
+			for (unsigned int k = 0; k < 2; k++)
+				CHECK(fake_shared(r.f, domid, old[k], NULL) == NULL);
+		CHECK(fake_shared(r.f, 2, old[0], NULL) == NULL);
+		CHECK(netvm_is_up(&netvm) && passes(&client[0]));
+		rig_wait(&r, 2500);
+	}
+	end();
+}
+
 /* The host sleeps: our vCPU and the netvm's stand still, then CLOCK_BOOTTIME has
  * jumped. xenstore and the rings show nothing of it. */
 static void test_host_suspend(void)
@@ -373,6 +433,8 @@ int main(void)
 	test_order();
 	test_restarts();
 	test_replaced_at_once();
+	test_unconnected();
+	test_no_page_reuse();
 	test_host_suspend();
 	test_moved();
 	return test_end();

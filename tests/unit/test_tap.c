@@ -12,7 +12,10 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <linux/if_tun.h>
+#include <linux/virtio_net.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
@@ -27,6 +30,22 @@ static struct frame frame_store[64];
 static struct frame *frames[64];
 static struct fake *fake;
 static struct copy_batch *batch;
+
+/* In the place of libc's: gone0 was there a moment ago. */
+unsigned int if_nametoindex(const char *name)
+{
+	struct ifreq ifr = { 0 };
+	int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), err;
+
+	if (strcmp(name, "gone0") == 0) {
+		close(s);
+		return 77;
+	}
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	err = ioctl(s, SIOCGIFINDEX, &ifr);
+	close(s);
+	return err ? 0 : (unsigned int)ifr.ifr_ifindex;
+}
 
 static int run(const char *command)
 {
@@ -87,14 +106,18 @@ static void test_errors(void)
 		{ "lo", "tap lo: not a TAP device (or a multi-queue one)", -EINVAL },
 		{ "tun0", "tap tun0: not a TAP device (or a multi-queue one)", -EINVAL },
 		{ "busy0", "tap busy0: another program uses it", -EBUSY },
+		{ "gone0", "tap gone0: no such persistent device", -ENODEV },
 	};
 	struct port *port = NULL, *first = NULL;
-	char err[128];
+	char err[128], address[300] = "";
+	int status = -1;
+	pid_t child;
 	size_t i;
 
 	test_case("tap_open_says_what_is_wrong");
 	make_device("tun0", IFF_TUN);
 	make_device("busy0", IFF_TAP);
+	CHECK_INT(run("ip tuntap add dev free0 mode tap user 1 vnet_hdr"), 0);
 	CHECK_INT(tap_open(&first, "busy0", PORT_ROLE_CLIENT, our_mac, "10.0.0.1", err,
 			   sizeof(err)), 0);
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -103,9 +126,30 @@ static void test_errors(void)
 				   sizeof(err)), bad[i].ret);
 		CHECK_STR(err, bad[i].error);
 	}
+	memset(address, '1', sizeof(address) - 1);
+	CHECK_INT(tap_open(&port, "free0", PORT_ROLE_CLIENT, our_mac, address, err, sizeof(err)),
+		  -EINVAL);
+	CHECK_STR(err, "tap free0: address too long");
 	CHECK(port == NULL);
 	CHECK_INT(if_nametoindex("missing0"), 0); /* it was not created */
 	first->ops->free(first);
+
+	test_case("tap_open_without_the_right_to");
+	child = fork();
+	if (child == 0) { /* nobody of another network may not attach to it */
+		int ret = seteuid(65534) ? 1 : 0;
+
+		err[0] = '\0';
+		if (!ret && tap_open(&port, "free0", PORT_ROLE_CLIENT, our_mac, NULL, err,
+				     sizeof(err)) != -EPERM)
+			ret = 2;
+		if (!ret && strcmp(err, "tap free0: no permission (CAP_NET_ADMIN is needed)") != 0)
+			ret = 3;
+		exit(seteuid(0) ? 4 : ret);
+	}
+	CHECK_INT(waitpid(child, &status, 0), child);
+	CHECK(WIFEXITED(status));
+	CHECK_INT(WEXITSTATUS(status), 0);
 }
 
 static uint16_t fold(uint32_t sum)
@@ -329,6 +373,128 @@ static void test_gso(struct port *port)
 	close(s);
 }
 
+/* A frame of a TCP segment, or of more than one; its payload in two local pieces. */
+static void tcp_frame(struct frame *f, uint8_t gso, uint8_t *payload, size_t len)
+{
+	static const uint8_t to[6] = { 0x02, 0, 0, 0, 0x99, 0x02 };
+	size_t ip = gso == GSO_TCPV6 ? 40 : 20, head = 14 + ip + 20;
+	uint8_t *h = f->header;
+
+	memset(f, 0, sizeof(*f));
+	memcpy(h, to, 6);
+	memcpy(h + 6, our_mac, 6);
+	memcpy(h + 12, ip == 40 ? "\x86\xdd\x60" : "\x08\x00\x45", 3);
+	if (ip == 40) {
+		h[18] = (uint8_t)((len + 20) >> 8);
+		h[19] = (uint8_t)(len + 20);
+		h[20] = 6;
+	} else {
+		h[16] = (uint8_t)((len + 40) >> 8);
+		h[17] = (uint8_t)(len + 40);
+		h[23] = 6;
+	}
+	h[14 + ip + 12] = 0x50;
+	f->header_len = (uint16_t)head;
+	f->len = (uint32_t)(head + len);
+	f->nseg = len ? 2 : 0;
+	f->seg[0] = (struct frame_seg){ .local = payload, .len = (uint16_t)(len / 3) };
+	f->seg[1] = (struct frame_seg){ .local = payload + len / 3,
+					.len = (uint16_t)(len - len / 3) };
+	f->csum = CSUM_PARTIAL;
+	f->csum_start = (uint16_t)(14 + ip);
+	f->csum_offset = 16;
+	f->gso = gso;
+	f->gso_size = gso ? 1400 : 0;
+}
+
+/* What the kernel is told of a frame, as a packet socket on the interface hears it. */
+static void test_metadata(struct port *port)
+{
+	static uint8_t payload[4200], got[8000];
+	struct sockaddr_ll ll = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL),
+				  .sll_ifindex = (int)if_nametoindex(port->name) };
+	int s = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL)), on = 1;
+	struct frame *f = &frame_store[1];
+	struct timeval tv = { .tv_sec = 1 };
+	struct virtio_net_hdr h;
+	uint64_t dropped = port->stats.tx_dropped;
+	unsigned int i;
+
+	test_case("tap_tells_the_kernel_of_gso_and_checksums");
+	CHECK_INT(setsockopt(s, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)), 0);
+	CHECK_INT(setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)), 0);
+	CHECK_INT(bind(s, (struct sockaddr *)&ll, sizeof(ll)), 0);
+	while (recv(s, got, sizeof(got), MSG_DONTWAIT) > 0)
+		;
+	for (i = 0; i < sizeof(payload); i++)
+		payload[i] = (uint8_t)(i * 31 + (i >> 8));
+	for (i = 0; i < 3; i++) {
+		static const uint8_t gso[] = { GSO_NONE, GSO_TCPV4, GSO_TCPV6 };
+		static const uint8_t type[] = { VIRTIO_NET_HDR_GSO_NONE,
+						VIRTIO_NET_HDR_GSO_TCPV4,
+						VIRTIO_NET_HDR_GSO_TCPV6 };
+		size_t len = i ? sizeof(payload) : 900, head = i == 2 ? 74 : 54;
+
+		tcp_frame(f, gso[i], payload, len);
+		CHECK_INT(port->ops->tx(port, f, batch), 0);
+		CHECK_INT(recv(s, got, sizeof(got), 0), sizeof(h) + head + len);
+		memcpy(&h, got, sizeof(h));
+		CHECK_INT(h.flags, VIRTIO_NET_HDR_F_NEEDS_CSUM);
+		CHECK_INT(h.csum_start, f->csum_start);
+		CHECK_INT(h.csum_offset, 16);
+		CHECK_INT(h.gso_type, type[i]);
+		CHECK_INT(h.gso_size, i ? 1400 : 0);
+		CHECK(memcmp(got + sizeof(h), f->header, head) == 0);
+		CHECK(memcmp(got + sizeof(h) + head, payload, len) == 0);
+	}
+	tcp_frame(f, GSO_NONE, payload, 900);
+	f->csum = CSUM_VALID;
+	CHECK_INT(port->ops->tx(port, f, batch), 0);
+	CHECK_INT(recv(s, got, sizeof(got), 0), sizeof(h) + 54 + 900);
+	CHECK_INT(port->stats.tx_dropped, dropped);
+	/* a checksum that would lie outside is nothing for the kernel */
+	tcp_frame(f, GSO_NONE, payload, 0);
+	f->csum_offset = 30;
+	CHECK_INT(port->ops->tx(port, f, batch), -EINVAL);
+	tcp_frame(f, GSO_NONE, payload, 0);
+	f->csum_start = 13;
+	CHECK_INT(port->ops->tx(port, f, batch), -EINVAL);
+	CHECK_INT(port->stats.tx_dropped, dropped + 2);
+	port->ops->rx_flush(port);
+	CHECK(!port->ops->rx_arm(port)); /* polled by level: nothing to do */
+
+	/* and back: what the kernel sends */
+	test_case("tap_receives_gso_of_both_families");
+	for (i = 0; i < 2; i++) {
+		bool six = i;
+		size_t len = sizeof(payload), head = six ? 74 : 54;
+
+		tcp_frame(f, six ? GSO_TCPV6 : GSO_TCPV4, payload, len);
+		memset(&h, 0, sizeof(h));
+		h.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+		h.csum_start = f->csum_start;
+		h.csum_offset = 16;
+		h.gso_type = six ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
+		h.gso_size = 1400;
+		h.hdr_len = (uint16_t)head;
+		memcpy(got, &h, sizeof(h));
+		memcpy(got + sizeof(h), f->header, head);
+		memcpy(got + sizeof(h) + head, payload, len);
+		CHECK_INT(send(s, got, sizeof(h) + head + len, 0), sizeof(h) + head + len);
+		/* the connection of the test before may still say something */
+		while (CHECK(receive_type(port, six ? 0x86dd : 0x0800, 6)) &&
+		       frames[0]->gso == GSO_NONE)
+			port->ops->complete(port, frames[0], true);
+		CHECK_INT(frames[0]->len, head + len);
+		CHECK_INT(frames[0]->gso, six ? GSO_TCPV6 : GSO_TCPV4);
+		CHECK_INT(frames[0]->gso_size, 1400);
+		CHECK_INT(frames[0]->csum, CSUM_PARTIAL);
+		CHECK_INT(frames[0]->csum_start, head - 20);
+		port->ops->complete(port, frames[0], true);
+	}
+	close(s);
+}
+
 /* What the rig does: the interface moves while we are attached. */
 static void test_namespace_move(struct port *port)
 {
@@ -361,7 +527,7 @@ static void test_namespace_move(struct port *port)
 	CHECK_INT(run("P=$(cat /tmp/rf-test-tap.$PPID); nsenter -n -t $P ip link set up0 down"), 0);
 	CHECK(port->ops->tx(port, f, batch) < 0);
 	CHECK(port->link);
-	CHECK_INT(port->stats.tx_dropped, 3);
+	CHECK_INT(port->stats.tx_dropped, 5);
 
 	test_case("tap_deleted_device_is_link_down");
 	CHECK_INT(run("P=$(cat /tmp/rf-test-tap.$PPID); nsenter -n -t $P ip link del up0; "
@@ -409,6 +575,10 @@ static void test_self(void)
 	CHECK_INT(self_open(&port, "rf/self", "10.137.0.1", err, sizeof(err)), -EINVAL);
 	CHECK_INT(self_open(&port, "rfself", "10.137.0.1.2", err, sizeof(err)), -EINVAL);
 	CHECK_STR(err, "self rfself: \"10.137.0.1.2\" is not an IPv4 address");
+	/* one that no interface can have: the device is taken away again */
+	CHECK_INT(self_open(&port, "rfself", "224.0.0.1", err, sizeof(err)), -EINVAL);
+	CHECK_STR(err, "self rfself: address: Invalid argument");
+	CHECK_INT(if_nametoindex("rfself"), 0);
 
 	test_case("self_reaches_the_kernel_both_ways");
 	err[0] = '\0';
@@ -495,6 +665,7 @@ int main(void)
 	if (port) {
 		test_udp_both_ways(port);
 		test_gso(port);
+		test_metadata(port);
 		test_namespace_move(port);
 		port->ops->free(port);
 	}
