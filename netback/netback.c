@@ -22,6 +22,10 @@
  * state. A step is 3 reads when nothing is to be done; a whole connect is about 40
  * requests, of which a vif gets VIF_REOPENS a minute.
  *
+ * Nobody else serves these directories: the kernel's drivers are not there, and xl devd
+ * does not run (X6.10). The two vifs of an HVM guest and its stub domain are two devices
+ * that know nothing of each other (X6.4, hp_stubdom_pair).
+ *
  * Event channels are found by number in a small hash table. A channel that is not
  * in it is one that was unbound while its event was on the way: ignored
  * (hp_332_event_storm).

@@ -77,7 +77,7 @@ void uplink_bus_read(struct uplink *u, struct uplink_nodes *n)
 	if (err && !is_absent(err))
 		n->failed = true;
 	if (err || domid > UINT16_MAX || n->backend[0] != '/') {
-		n->backend[0] = '\0'; /* trap 7: wait for the watch */
+		n->backend[0] = '\0'; /* X6.7: wait for the watch */
 		return;
 	}
 	n->backend_domid = (uint16_t)domid;

@@ -4,7 +4,7 @@
  *
  * We post empty pages; the backend copies packets into them and answers in the
  * same ring slots. A response is matched to its page by the slot it is in, never
- * by the id it carries, so the backend cannot make us confuse pages. Every slot
+ * by the id it carries (X7.8), so the backend cannot make us confuse pages. Every slot
  * that was answered is consumed exactly once, data, extra or rubbish, and its
  * page is then in one of three places:
  *

@@ -22,7 +22,7 @@
  * Responses may come in any order and are checked against what is in flight: an
  * id out of range, twice, or never sent, a NULL status without an extra slot, or
  * an impossible producer index ends the connection (hp_391_uplink_storm and
- * section 4 of hostile-peers.md).
+ * section 4 of hostile-peers.md, X7.7).
  */
 #include "netback/uplink.h"
 #include "netback/flat.h"

@@ -5,7 +5,7 @@
  * vif_step() is idempotent: it reads our state, `online` and the frontend's state
  * again and does what the table below says for that pair, until nothing is left
  * to do. Watch events therefore only mean "look again", and may be lost, doubled
- * or late (xen-net.md section 6, trap 8).
+ * or late (X6.8).
  *
  *	own \ frontend	gone	1	2,3,8	4	5	6	7	bad
  *	1 Initialising	wait(b)	->2	->2	->2	->2	->2	->2	->2
@@ -15,8 +15,9 @@
  *	6 Closed	-	->2	-	-	->5(a)	-	-	-
  *
  *	(a) when it was not 5 before: a frontend that closes before its first
- *	connect waits for 5 and then 6 from us, wherever we are (trap 3,
- *	hp_465_close_unconnected)
+ *	connect waits for 5 and then 6 from us, wherever we are (X6.3,
+ *	hp_465_close_unconnected, hp_windows_close_cycle); others do so at run time
+ *	(X6.4), or go to 6 at once (X6.5)
  *	(b) ->6 when `online` is 0: there is nobody to wait for
  *	6->2 only while `online` is 1. In 5 the rings are down already: we wait for
  *	the frontend's own 6, because dom0 removes its directory soon after ours,
@@ -25,9 +26,10 @@
  *	Any own state, when the toolstack wrote 5 into our node (xl network-detach,
  *	xl destroy): we are in 5.
  *
- * Invariant: rings are mapped only in state 4 (or 8).
+ * Invariant: rings are mapped only in state 4 (or 8). hp_state_fuzz has the table and
+ * the invariant once more, as a model.
  *
- * Removal. Our directory goes when our state is 6 and `online` is 0, and not at
+ * Removal (X6.2). Our directory goes when our state is 6 and `online` is 0, and not at
  * once. libxl waits for a watch on our `state` and then reads it; only when it
  * has read 6 does it watch for the directory to vanish. A directory that is gone
  * when libxl comes to read it is an error to it ("wanted state 6 but it was
@@ -45,7 +47,8 @@
  *
  * Nobody but the toolstack writes a 1 into our node, and only into a directory
  * that it has just made. One where we have been further is another device under
- * the same numbers, with an address of its own: the port goes, and another comes.
+ * the same numbers, with an address of its own: the port goes, and another comes (X6.9,
+ * hp_domid_churn).
  *
  * A frontend that closes and opens for ever costs us dozens of requests to
  * xenstore each time, at the expense of the other clients: after VIF_REOPENS
@@ -250,7 +253,8 @@ static int write_offers(struct vif *v)
 /*
  * Release everything of a connection; any state, any number of times
  * (hp_374_teardown_leaks). The rings are unmapped at once: a mapped page keeps a
- * dead guest as a zombie (trap 6).
+ * dead guest as a zombie (X6.6). Between two turns only, so no event or frame of it is on
+ * its way (hp_441_close_under_load).
  */
 void vif_disconnect(struct vif *v)
 {
@@ -448,7 +452,7 @@ static int read_text(struct vif *v, const char *name, char *buf, size_t size)
  * Who the client is comes from our own directory, which it cannot write: MAC,
  * address, domain. The frontend's path must be one of that domain's.
  *
- * Return: 0; -EAGAIN: not all is there yet (trap 7); -EINVAL: it makes no sense.
+ * Return: 0; -EAGAIN: not all is there yet (X6.7); -EINVAL: it makes no sense.
  */
 static int identify(struct vif *v)
 {
@@ -576,7 +580,7 @@ static int act(struct vif *v, enum action a, enum fe_class fe, uint64_t now_ms)
 		if (!ret)
 			ret = set_state(v, XB_INIT_WAIT);
 		if (!ret) {
-			/* trap 1: a frontend that is ahead of us must not hide 2 */
+			/* X6.1: a frontend that is ahead of us must not hide 2 */
 			v->connect_at_ms = fe == FE_CONNECTED ? now_ms + VIF_VISIBLE_MS : 0;
 			v->broken = false; /* the frontend starts again */
 			v->tries = 0;

@@ -81,6 +81,11 @@ ok 'files' diff "$dir/files" - <<-END
 	libxenvchan
 	sbin/ringfenced
 END
+# X6.10: nothing but ringfenced may answer for a vif
+X6_10_no_kernel_network_drivers() {
+	! find "$dir/root" -name '*.ko*' | grep -E 'netback|netfront|xenfs|privcmd|xen-blk'
+}
+ok 'X6.10: no network drivers of the kernel' X6_10_no_kernel_network_drivers
 ok 'links' diff <(cd "$dir/root" && find . -type l -printf '%P %l\n' | sort) - <<-END
 	sbin/poweroff /init
 	sbin/reboot /init

@@ -368,6 +368,91 @@ static void test_no_page_reuse(void)
 	end();
 }
 
+/* What netback would complain about (the fake's errors), and what it may not answer. */
+static void test_transmit(void)
+{
+	static const uint16_t split[] = {66, 100, 1};
+	struct front_packet p = {.len = 60000,
+				 .split = split,
+				 .nsplit = 3,
+				 .flags = RING_TX_CSUM_BLANK | RING_TX_DATA_VALIDATED,
+				 .gso_type = 1,
+				 .gso_size = 1448};
+	static uint8_t large[60000], taken[60100];
+	struct fake_backend_meta meta;
+	struct port *vif;
+
+	test_case("X7.7_ids_total_extra_and_18_slots");
+	begin_up();
+	vif = rig_port(&r, "vif3.0");
+	p.data = large;
+	for (unsigned int i = 0; i < 20; i++) {
+		large[i] = (uint8_t)(i + 1);
+		CHECK(front_send(&client[0].fr, &p));
+		CHECK_INT(rig_move(&r, vif, up()), 1);
+		CHECK_INT(fake_backend_take(&netvm.b, taken, sizeof(taken), &meta, false), 60000);
+		CHECK(memcmp(taken, large, sizeof(large)) == 0);
+		CHECK(meta.slots <= 18 && meta.gso_type == 1 && meta.gso_size == 1448);
+		front_reap(&client[0].fr);
+	}
+	CHECK_INT(netvm.b.errors, 0);
+
+	test_case("X7.7_answers_to_nothing_end_the_connection");
+	fake_backend_raw_tx(&netvm.b, 200, 0);
+	up()->ops->tx_flush(up());
+	CHECK(front_send(&client[0].fr, &(struct front_packet){.data = data, .len = 100}));
+	(void)rig_move(&r, vif, up());
+	(void)up()->ops->rx_arm(up());
+	fake_backend_raw_tx(&netvm.b, 256, 0);
+	up()->tx_blocked = true;
+	(void)up()->ops->rx_arm(up());
+	rig_poll(&r);
+	CHECK(!up()->link);
+	CHECK_INT(fake_backend_front_state(&netvm.b), 5);
+	check_no_uplink();
+	netvm.b.connected = false; /* what it had is gone */
+	for (unsigned int i = 0; i < 30 && !netvm_is_up(&netvm); i++) {
+		rig_wait(&r, 100);
+		run();
+	}
+	CHECK(netvm_is_up(&netvm) && passes(&client[0]));
+	end();
+}
+
+static void test_receive(void)
+{
+	static const struct ring_rx_rsp bad[] = {
+	    {.id = 0, .status = -1},
+	    {.id = 0, .offset = 4000, .status = 97},
+	    {.id = 999, .offset = 65535, .status = 1},
+	};
+
+	test_case("X7.8_bad_answers_cost_their_packet_and_pages_are_posted_again");
+	begin_up();
+	for (unsigned int i = 0; i < 30; i++) {
+		fake_backend_raw_rx(&netvm.b, &bad[i % 3], 1);
+		CHECK_INT(rig_move(&r, up(), rig_port(&r, "vif3.0")), 0);
+		CHECK_INT(fake_backend_posted(&netvm.b), 256);
+		CHECK(up()->link && passes(&client[0]) && neighbours());
+	}
+
+	test_case("X7.8_a_producer_beyond_what_was_posted_ends_the_connection");
+	ring_back_push(&netvm.b.rx, netvm.b.rx.rsp_prod + 300);
+	CHECK_INT(rig_move(&r, up(), NULL), 0);
+	CHECK(!up()->link || netback_deadline(r.nb) == 0);
+	rig_poll(&r);
+	CHECK(!up()->link);
+	CHECK_INT(fake_backend_front_state(&netvm.b), 5);
+	check_no_uplink();
+	netvm.b.connected = false;
+	for (unsigned int i = 0; i < 30 && !netvm_is_up(&netvm); i++) {
+		rig_wait(&r, 100);
+		run();
+	}
+	CHECK(netvm_is_up(&netvm) && passes(&client[0]));
+	end();
+}
+
 /* The host sleeps: our vCPU and the netvm's stand still, then CLOCK_BOOTTIME has
  * jumped. xenstore and the rings show nothing of it. */
 static void test_host_suspend(void)
@@ -433,6 +518,8 @@ int main(void)
 	test_order();
 	test_restarts();
 	test_replaced_at_once();
+	test_transmit();
+	test_receive();
 	test_unconnected();
 	test_no_page_reuse();
 	test_host_suspend();
