@@ -8,11 +8,10 @@
  *
  * Not connected. A backend in state 2 (X7.2) is connected to: 514 pages shared (X7.3),
  * event channels bound, receive pages posted (X7.4), nodes published (X7.5), state 4
- * (X7.6). We do not wait
- * for its 4: Linux' netback goes there only when its hotplug script is done. A
- * backend in any other state is led to 2 one legal step at a time (X7.1): we write 5
- * (when it still takes us for connected), 6 when it is at 5, 6 or gone, then 1,
- * which makes a backend that stays (online is not 0) begin again.
+ * (X7.6). We do not wait for its 4: Linux' netback goes there only when its hotplug
+ * script is done. A backend in any other state is led to 2 one legal step at a time
+ * (X7.1): we write 5 (when it still takes us for connected), 6 when it is at 5, 6 or
+ * gone, then 1, which makes a backend that stays (online is not 0) begin again.
  *
  * Connected. The connection ends (X7.9, hp_uplink_restart) when the backend closes (5, 6), dies (its
  * nodes give EACCES or ENOENT), was replaced (other path, other domain, or the
