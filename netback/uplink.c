@@ -13,9 +13,9 @@
  * (X7.1): we write 5 (when it still takes us for connected), 6 when it is at 5, 6 or
  * gone, then 1, which makes a backend that stays (online is not 0) begin again.
  *
- * Connected. The connection ends (X7.9, hp_uplink_restart) when the backend closes (5, 6), dies (its
- * nodes give EACCES or ENOENT), was replaced (other path, other domain, or the
- * toolstack reset our state), began anew (1, 2 after 4), or broke the protocol.
+ * Connected. The connection ends when the backend closes (5, 6), dies (its nodes give
+ * EACCES or ENOENT), was replaced (other path, other domain, or the toolstack reset our
+ * state), began anew (1, 2 after 4), or broke the protocol (X7.9, hp_uplink_restart).
  * Pages and ports are given up first, then the state is written, so that a
  * backend that sees it finds nothing of ours half alive.
  *
