@@ -2,9 +2,7 @@
 /*
  * The Internet checksum (RFC 1071) and its updates (RFC 1624), as arithmetic.
  *
- * One's complement sums do not care about byte order as long as all words are
- * read and written the same way, so everything here works on 16-bit words as
- * they lie in memory; nothing is swapped.
+ * Sums are those of netback/frame_csum.h: of 16-bit words as they lie in memory.
  *
  * A delta is the sum, folded to 16 bits, of new words and complemented old
  * words: what a checksum must be moved by when these words change. The delta of
@@ -14,48 +12,7 @@
 #ifndef FIREWALL_CSUM_H
 #define FIREWALL_CSUM_H
 
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-/** csum_fold() - a sum of 16 or 32 bit words as 16 bits */
-static inline uint16_t csum_fold(uint64_t sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)((sum & 0xffff) + (sum >> 16));
-}
-
-/** csum_bytes() - add bytes to a sum; an odd last byte is padded with zero */
-static inline uint64_t csum_bytes(const void *data, size_t len, uint64_t sum)
-{
-	const uint8_t *p = data;
-
-	for (; len >= 4; len -= 4, p += 4) {
-		uint32_t w;
-
-		memcpy(&w, p, 4);
-		sum += w;
-	}
-	if (len >= 2) {
-		uint16_t w;
-
-		memcpy(&w, p, 2);
-		sum += w;
-		p += 2;
-		len -= 2;
-	}
-	if (len) {
-		uint8_t pair[2] = { *p, 0 };
-		uint16_t w;
-
-		memcpy(&w, pair, 2);
-		sum += w;
-	}
-	return sum;
-}
+#include "netback/frame_csum.h"
 
 /** csum_diff16() - contribution of one changed word to a delta; add them up */
 static inline uint32_t csum_diff16(uint16_t old, uint16_t new)
