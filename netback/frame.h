@@ -59,6 +59,8 @@ struct frame {
 			       * as 0 from a Xen ring, where the headers are not
 			       * there yet: whoever parses them fills it in */
 	uint16_t csum_offset; /* field's place, counted from csum_start */
+	/* Received with another csum than CSUM_PARTIAL when the sender forgot
+	 * to say so: whoever parses the headers makes it so (X4.2) */
 	uint8_t gso;	      /* enum frame_gso */
 	bool copy_failed;     /* a copy of this frame did not succeed */
 	uint16_t gso_size;    /* bytes of TCP payload in each segment */

@@ -101,6 +101,7 @@ static void rx_data(struct uplink *u, uint16_t page, const struct ring_rx_rsp *r
 {
 	int32_t len = rsp->status;
 
+	/* X3.4, X3.8 */
 	if (len < 0 || (uint32_t)rsp->offset + (uint32_t)len > XEN_PAGE ||
 	    p->nslots == UPLINK_RX_SLOTS)
 		p->bad = true;
@@ -196,15 +197,14 @@ static void rx_bytes(struct uplink *u, const struct rx_packet *p, struct frame *
 
 static void rx_meta(const struct rx_packet *p, struct frame *f)
 {
-	if (p->gso_type) {
+	if (p->gso_type) { /* X4.2: the parser makes it partial if it is not */
 		f->gso = p->gso_type == RING_GSO_TCPV4 ? GSO_TCPV4 : GSO_TCPV6;
 		f->gso_size = p->gso_size;
-		f->csum = CSUM_PARTIAL; /* implied, also when the flag is missing */
-	} else if (p->flags & RING_RX_CSUM_BLANK) {
-		f->csum = CSUM_PARTIAL;
-	} else if (p->flags & RING_RX_DATA_VALIDATED) {
-		f->csum = CSUM_VALID;
 	}
+	if (p->flags & RING_RX_CSUM_BLANK)
+		f->csum = CSUM_PARTIAL;
+	else if (p->flags & RING_RX_DATA_VALIDATED)
+		f->csum = CSUM_VALID;
 }
 
 size_t uplink_rx_burst(struct port *port, struct frame **frames, size_t n,

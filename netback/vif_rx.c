@@ -28,6 +28,7 @@
 #include "netback/vif.h"
 
 #include "netback/copy.h"
+#include "netback/flat.h"
 #include "netback/xen.h"
 
 /* 64 frames a port and turn come from the caller's n (hostile-peers.md, 16). */
@@ -58,7 +59,7 @@ static enum chain_end kill_for(struct chain *c, const char *why)
 }
 
 /*
- * The extras between the first request and the others. Types that we never
+ * X2.6, X4.1: the extras between the first request and the others. Types that we never
  * offered (multicast filter, hash, XDP) carry nothing that we would use; those
  * that turn the request into something else than a packet are errors.
  */
@@ -96,8 +97,8 @@ static enum chain_end read_extras(struct vif *v, struct chain *c, uint32_t avail
 	return end;
 }
 
-/* Sizes: the first request's is the total, so its own share is what the others
- * leave. hp_448_zero_fragment: a size of 0 is legal in any of them. */
+/* X2.2: the first request's size is the total, so its own share is what the others
+ * leave. X2.12, hp_448_zero_fragment: a size of 0 is legal in any of them. */
 static enum chain_end check_sizes(struct chain *c, enum chain_end end)
 {
 	uint32_t rest = c->req[0].size;
@@ -106,9 +107,9 @@ static enum chain_end check_sizes(struct chain *c, enum chain_end end)
 	for (uint32_t i = 1; i < c->n; i++) {
 		uint32_t size = c->req[i].size;
 
-		if ((uint32_t)c->req[i].offset + size > XEN_PAGE)
+		if ((uint32_t)c->req[i].offset + size > XEN_PAGE) /* X2.7 */
 			return kill_for(c, "protocol: a fragment crosses its page");
-		/* a frame of 64 KiB and more wraps the field: not malice */
+		/* X2.10: a frame of 64 KiB and more wraps the field: not malice */
 		if (size > rest)
 			end = CHAIN_ERROR;
 		rest -= size <= rest ? size : rest;
@@ -118,9 +119,11 @@ static enum chain_end check_sizes(struct chain *c, enum chain_end end)
 	c->req[0].size = (uint16_t)rest;
 	if ((uint32_t)c->req[0].offset + rest > XEN_PAGE)
 		return kill_for(c, "protocol: a fragment crosses its page");
-	return c->total < 14 ? CHAIN_ERROR : CHAIN_OK;
+	return c->total < 14 ? CHAIN_ERROR : CHAIN_OK; /* X2.11 */
 }
 
+/* X2.1: the first request, its extras, the other requests. X2.3: what flags say of
+ * checksums and extras counts in the first one only. */
 static enum chain_end read_chain(struct vif *v, struct chain *c, uint32_t avail)
 {
 	enum chain_end end = CHAIN_OK, ret;
@@ -139,9 +142,9 @@ static enum chain_end read_chain(struct vif *v, struct chain *c, uint32_t avail)
 	while (more) {
 		struct ring_tx_req *r = &c->req[c->n];
 
-		if (c->n + c->extras >= avail)
+		if (c->n + c->extras >= avail) /* X2.5 */
 			return kill_for(c, "protocol: half a packet was published");
-		if (c->n > RING_CHAIN_FATAL)
+		if (c->n > RING_CHAIN_FATAL) /* X2.9 */
 			return kill_for(c, "protocol: a packet of too many slots");
 		ring_back_get(&v->tx, v->tx.req_cons + c->n + c->extras, r, sizeof(*r));
 		c->n++;
@@ -150,7 +153,7 @@ static enum chain_end read_chain(struct vif *v, struct chain *c, uint32_t avail)
 	ret = check_sizes(c, end);
 	if (ret == CHAIN_KILL)
 		return ret;
-	return c->n > 1 + RING_CHAIN_MAX ? CHAIN_ERROR : ret;
+	return c->n > 1 + RING_CHAIN_MAX ? CHAIN_ERROR : ret; /* X2.8 */
 }
 
 /* --- responses ------------------------------------------------------------------ */
@@ -159,7 +162,7 @@ static struct vif_pend *pend_at(struct vif *v, uint32_t idx)
 	return &v->pend[idx & (RING_SLOTS - 1)];
 }
 
-/* Note what the slots of a chain are: data, extras, the other data. No slot is in
+/* X2.3, X2.14: note what the slots of a chain are: data, extras, the other data. No slot is in
  * use: a request that was not answered keeps its place, and a ring has 256. */
 static void pend_chain(struct vif *v, const struct chain *c)
 {
@@ -183,7 +186,7 @@ static void pend_done(struct vif *v, uint32_t idx, uint32_t slots, int16_t statu
 }
 
 /**
- * vif_complete() - all slots of a frame can be answered
+ * vif_complete() - all slots of a frame can be answered (X2.13, X2.14)
  *
  * A frame of an earlier connection is void: its slots are gone with the ring
  * (hp_350_connect_churn).
@@ -217,32 +220,21 @@ void vif_rx_flush(struct port *port)
 		ring_back_put(&v->tx, idx, &rsp, sizeof(rsp));
 	}
 	if (idx != v->tx.rsp_prod)
-		vif_notify(v, v->evtchn_tx, ring_back_push(&v->tx, idx));
+		vif_notify(v, v->evtchn_tx, ring_back_push(&v->tx, idx)); /* X2.15 */
 }
 
 /* --- frames --------------------------------------------------------------------- */
-static void frame_begin(struct vif *v, struct frame *f, const struct chain *c)
+static void frame_of_chain(struct vif *v, struct frame *f, const struct chain *c)
 {
+	frame_begin(f, &v->port);
 	f->len = c->total;
-	f->header_len = 0;
-	f->in_port = v->port.id;
-	f->in_generation = v->port.generation;
-	f->domid = v->port.domid;
-	f->nseg = 0;
-	f->csum = CSUM_NONE;
-	f->csum_start = f->csum_offset = 0; /* found by whoever parses the headers */
-	f->gso = GSO_NONE;
-	f->gso_size = 0;
-	f->copy_failed = false;
-	f->next = NULL;
 	if (c->req[0].flags & RING_TX_CSUM_BLANK)
 		f->csum = CSUM_PARTIAL;
 	else if (c->req[0].flags & RING_TX_DATA_VALIDATED)
 		f->csum = CSUM_VALID;
-	if (c->gso_type) {
+	if (c->gso_type) { /* X4.2: the parser makes it partial if it is not */
 		f->gso = c->gso_type == RING_GSO_TCPV4 ? GSO_TCPV4 : GSO_TCPV6;
 		f->gso_size = c->gso_size;
-		f->csum = CSUM_PARTIAL; /* GSO implies it, also when the bit was forgotten */
 	}
 }
 
@@ -275,14 +267,6 @@ static void frame_gather(struct frame *f, const struct chain *c, struct copy_bat
 	}
 }
 
-static void count_frame(struct port_stats *s, const struct frame *f)
-{
-	s->rx_frames++;
-	s->rx_bytes += f->len;
-	s->rx_gso += f->gso != GSO_NONE;
-	s->rx_partial += f->csum == CSUM_PARTIAL;
-}
-
 size_t vif_rx_burst(struct port *port, struct frame **frames, size_t n, struct copy_batch *batch)
 {
 	struct vif *v = vif_of(port);
@@ -292,7 +276,7 @@ size_t vif_rx_burst(struct port *port, struct frame **frames, size_t n, struct c
 
 	if (!v->connected || v->broken)
 		return 0;
-	/* hp_039_ring_garbage; one snapshot for the whole burst */
+	/* X2.4, hp_039_ring_garbage; one snapshot for the whole burst */
 	if (ring_back_avail(&v->tx, &avail)) {
 		vif_violation(v, "protocol: impossible producer index of the transmit ring");
 		return 0;
@@ -314,12 +298,12 @@ size_t vif_rx_burst(struct port *port, struct frame **frames, size_t n, struct c
 			pend_done(v, idx, c.n + c.extras, RING_STATUS_ERROR);
 			continue;
 		}
-		frame_begin(v, f, &c);
+		frame_of_chain(v, f, &c);
 		f->cookie = idx & (RING_SLOTS - 1);
 		f->cookie_slots = (uint16_t)c.n;
 		f->cookie_extras = (uint16_t)c.extras;
 		frame_gather(f, &c, batch);
-		count_frame(&port->stats, f);
+		port_count_rx(port, f);
 		got++;
 	}
 	return got;

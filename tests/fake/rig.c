@@ -5,6 +5,8 @@
 #include "tests/fake/rig.h"
 
 #include <errno.h>
+#include "firewall/packet.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -125,6 +127,22 @@ struct port *rig_port(const struct rig *r, const char *name)
 	return NULL;
 }
 
+/* What becomes of a received frame before it is sent on. */
+static void judge(const struct rig *r, struct frame *f)
+{
+	struct packet p;
+	enum drop_reason bad = DROP_L4_HEADER;
+
+	if (r->parse && packet_ethertype(f) == ETHERTYPE_IP4)
+		bad = packet_parse_ip4(f, &p, true);
+	else if (r->parse && packet_ethertype(f) == ETHERTYPE_IP6)
+		bad = packet_parse_ip6(f, &p);
+	if (bad == DROP_NONE)
+		(void)packet_parse_l4(f, &p);
+	if (f->gso != GSO_NONE)
+		f->csum = CSUM_PARTIAL;
+}
+
 unsigned int rig_move(struct rig *r, struct port *in, struct port *out)
 {
 	static struct frame pool[BURST];
@@ -135,9 +153,12 @@ unsigned int rig_move(struct rig *r, struct port *in, struct port *out)
 		frames[i] = &pool[i];
 	n = in->ops->rx_burst(in, frames, BURST, r->batch);
 	copy_batch_run(r->batch);
-	for (size_t i = 0; i < n && out; i++)
-		if (!frames[i]->copy_failed)
-			(void)out->ops->tx(out, frames[i], r->batch);
+	for (size_t i = 0; i < n && out; i++) {
+		if (frames[i]->copy_failed)
+			continue;
+		judge(r, frames[i]);
+		(void)out->ops->tx(out, frames[i], r->batch);
+	}
 	copy_batch_run(r->batch);
 	if (out)
 		out->ops->tx_flush(out);

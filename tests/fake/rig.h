@@ -25,6 +25,8 @@ struct rig {
 	char last_line[256];
 	port_event_fn *on_event; /* told of each event, too */
 	void *on_event_arg;
+	bool parse; /* rig_move() reads the headers as the engine does; else packets
+		     * need not be any, and GSO frames only become partial */
 };
 
 void rig_start(struct rig *r);

@@ -344,8 +344,8 @@ static void test_features(void)
 	const struct front_packet large = {.data = packet, .len = 9000};
 	const struct front_packet partial = {.data = packet, .len = 1000,
 					     .flags = RING_TX_CSUM_BLANK};
-	const struct front_packet gso = {.data = packet, .len = 9000, .gso_type = RING_GSO_TCPV4,
-					 .gso_size = 1448};
+	const struct front_packet gso = {.data = packet, .len = 9000, .flags = RING_TX_CSUM_BLANK,
+					 .gso_type = RING_GSO_TCPV4, .gso_size = 1448};
 	const struct {
 		const char *name;
 		struct front_config c;
