@@ -10,19 +10,33 @@
  *
  * The status of each op is the only truth (XSA-316): it is an error until the
  * hypervisor says otherwise, and an op that failed touches its own frame only
- * (XSA-361). Both arrays are allocated once; a list that is full is run at once,
- * which costs a call more and changes nothing else: within a list order is kept,
- * and nothing in one list depends on the other.
+ * (XSA-361).
+ *
+ * Between the two the third list runs: checksums that a receiver wants completed.
+ * They need the bytes, so these are copied into staging memory of ours first (in),
+ * summed there, and copied on from there (out); what was summed is what is sent,
+ * whatever the sender does to its page meanwhile. A packet with a failed copy is
+ * zeroed instead: its place may hold another client's bytes (hostile-peers.md,
+ * rule 10), and its way out is queued already.
+ *
+ * All arrays are allocated once. What is full makes everything run in this order,
+ * which costs a call more and changes nothing else: a sum is queued behind the
+ * copies that it needs, and before those that need it. Only staging memory is not
+ * given back by that: its user has not queued all of it yet.
  */
 #include "netback/copy.h"
 
+#include "netback/frame.h"
+#include "netback/frame_csum.h"
 #include "netback/xen.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
 /* 64 frames of 20 pieces, and their headers: a turn rarely runs early. */
 #define COPY_LIST_MAX 2048
+#define COPY_SUM_MAX 256 /* a full ring of packets */
 /* What a status holds until the op was done; no grant status has this value. */
 #define COPY_PENDING INT16_MIN
 
@@ -32,13 +46,24 @@ struct copy_list {
 	size_t n;
 };
 
+struct copy_sum {
+	uint8_t *packet;
+	const bool *failed;
+	uint32_t len;
+	uint16_t start, field;
+};
+
 struct copy_batch {
 	struct xen *xen;
 	struct copy_list in, out;
-	uint8_t *stage; /* COPY_STAGE_PAGES pages */
-	unsigned int staged;
+	struct copy_sum *sum;
+	size_t nsum;
+	uint8_t *stage; /* COPY_STAGE_SIZE bytes */
+	size_t staged;
 	struct copy_stats stats;
 };
+
+static_assert(COPY_STAGE_SIZE >= FRAME_LEN_MAX, "any frame can be put together");
 
 static int list_init(struct copy_list *l)
 {
@@ -54,8 +79,9 @@ int copy_batch_new(struct copy_batch **out, struct xen *xen)
 	if (!b)
 		return -ENOMEM;
 	b->xen = xen;
-	b->stage = aligned_alloc(XEN_PAGE, (size_t)COPY_STAGE_PAGES * XEN_PAGE);
-	if (!b->stage || list_init(&b->in) || list_init(&b->out)) {
+	b->stage = aligned_alloc(XEN_PAGE, COPY_STAGE_SIZE);
+	b->sum = calloc(COPY_SUM_MAX, sizeof(*b->sum));
+	if (!b->stage || !b->sum || list_init(&b->in) || list_init(&b->out)) {
 		copy_batch_free(&b);
 		return -ENOMEM;
 	}
@@ -73,6 +99,7 @@ void copy_batch_free(struct copy_batch **bp)
 	free(b->in.failed);
 	free(b->out.op);
 	free(b->out.failed);
+	free(b->sum);
 	free(b->stage);
 	free(b);
 	*bp = NULL;
@@ -100,18 +127,58 @@ static void list_run(struct copy_batch *b, struct copy_list *l)
 	l->n = 0;
 }
 
-void copy_batch_run(struct copy_batch *b)
+static void sums_run(struct copy_batch *b)
+{
+	for (size_t i = 0; i < b->nsum; i++) {
+		const struct copy_sum *s = &b->sum[i];
+		uint8_t *from = s->packet + s->start;
+		uint16_t csum;
+
+		if (*s->failed) {
+			memset(s->packet, 0, s->len);
+			continue;
+		}
+		csum = csum_final(csum_bytes(from, s->len - s->start, 0), s->field);
+		memcpy(from + s->field, &csum, sizeof(csum));
+	}
+	b->nsum = 0;
+}
+
+static void run_in_order(struct copy_batch *b)
 {
 	list_run(b, &b->in);
+	sums_run(b);
 	list_run(b, &b->out);
+}
+
+void copy_batch_run(struct copy_batch *b)
+{
+	run_in_order(b);
 	b->staged = 0;
 }
 
-uint8_t *copy_batch_stage(struct copy_batch *b)
+uint8_t *copy_batch_stage(struct copy_batch *b, size_t len)
 {
-	if (b->staged == COPY_STAGE_PAGES)
+	size_t at = (b->staged + 63) & ~(size_t)63;
+	size_t page = at & (XEN_PAGE - 1);
+
+	/* an op over two pages of ours is two to the hypervisor */
+	if (len <= XEN_PAGE && page + len > XEN_PAGE)
+		at += XEN_PAGE - page;
+	if (at > COPY_STAGE_SIZE || len > COPY_STAGE_SIZE - at)
 		return NULL;
-	return b->stage + (size_t)b->staged++ * XEN_PAGE;
+	b->staged = at + len;
+	return b->stage + at;
+}
+
+void copy_sum(struct copy_batch *b, uint8_t *packet, uint32_t len, uint16_t start, uint16_t field,
+	      const bool *failed)
+{
+	assert((uint32_t)start + field + 2 <= len);
+	if (b->nsum == COPY_SUM_MAX)
+		run_in_order(b);
+	b->sum[b->nsum++] = (struct copy_sum){
+		.packet = packet, .failed = failed, .len = len, .start = start, .field = field};
 }
 
 static bool in_page(uint16_t off, uint16_t len)
@@ -132,7 +199,7 @@ static void list_add(struct copy_batch *b, struct copy_list *l, struct xen_copy_
 		return;
 	}
 	if (l->n == COPY_LIST_MAX)
-		list_run(b, l);
+		run_in_order(b);
 	l->op[l->n] =
 		(struct xen_copy){.src = src, .dst = dst, .len = len, .status = COPY_PENDING};
 	l->failed[l->n++] = failed;

@@ -5,7 +5,8 @@
  * Ports queue; the loop runs the batch once per stage. The kernel must not be
  * given local sources and local destinations in one call, so there are two
  * lists: "in" (granted page -> local) and "out" (local or granted page ->
- * granted page). A full list is run at once: early is harmless.
+ * granted page). Between the two, checksums of what came in are filled in before
+ * it goes out. A full list makes the batch run at once: early is harmless.
  */
 #ifndef NETBACK_COPY_H
 #define NETBACK_COPY_H
@@ -44,18 +45,32 @@ void copy_grant_to_grant(struct copy_batch *b, uint16_t src_domid,
 			 bool *failed);
 
 /**
- * copy_batch_stage() - a page of private memory to put a source together in
+ * copy_batch_stage() - private memory to put a source together in
+ * @len:	bytes; those of at most a page do not cross a page's end
  *
  * An op costs the hypervisor and the kernel more than the bytes of half a page:
- * small pieces that go to one place are worth gathering first. The page is the
+ * small pieces that go to one place are worth gathering first. The memory is the
  * caller's until copy_batch_run() returns.
  *
- * Return: 4096 bytes, or NULL when all COPY_STAGE_PAGES are in use.
+ * Return: 64-byte aligned memory, or NULL when there is not as much left. After a
+ * copy_batch_run() there is room for any one frame.
  */
-#define COPY_STAGE_PAGES 64
-uint8_t *copy_batch_stage(struct copy_batch *b);
+#define COPY_STAGE_SIZE (64 * 4096)
+uint8_t *copy_batch_stage(struct copy_batch *b, size_t len);
 
-/** copy_batch_run() - do all queued copies; at most one call a direction */
+/**
+ * copy_sum() - complete a packet's checksum once the copies into it have run
+ * @packet:	the whole packet, in memory of copy_batch_stage()
+ * @start:	first byte that is covered
+ * @field:	where the checksum is, counted from @start; it holds the
+ *		pseudo-header's sum; both bytes are within the packet
+ * @failed:	of the copies into it: then the packet is zeroed instead, so that
+ *		what the memory held before goes nowhere
+ */
+void copy_sum(struct copy_batch *b, uint8_t *packet, uint32_t len, uint16_t start, uint16_t field,
+	      const bool *failed);
+
+/** copy_batch_run() - do all that is queued; at most one call a direction */
 void copy_batch_run(struct copy_batch *b);
 
 const struct copy_stats *copy_batch_stats(const struct copy_batch *b);

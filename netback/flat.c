@@ -121,7 +121,7 @@ bool frame_has_grants(const struct frame *f)
 	return false;
 }
 
-void frame_flatten(struct frame *f, struct copy_batch *batch, uint8_t *dst)
+void frame_flatten(const struct frame *f, bool *failed, struct copy_batch *batch, uint8_t *dst)
 {
 	unsigned int i;
 
@@ -134,7 +134,7 @@ void frame_flatten(struct frame *f, struct copy_batch *batch, uint8_t *dst)
 			memcpy(dst, s->local, s->len);
 		else if (s->len)
 			copy_from_grant(batch, f->domid, s->gref, s->off, dst, (uint16_t)s->len,
-					&f->copy_failed);
+					failed);
 		dst += s->len;
 	}
 }

@@ -52,12 +52,13 @@ int frame_check(const struct frame *f);
 bool frame_has_grants(const struct frame *f);
 
 /**
- * frame_flatten() - put the whole packet into @dst (FLAT_SIZE bytes)
+ * frame_flatten() - put the whole packet into @dst (of at least f->len bytes)
+ * @failed:	set when a granted part could not be copied
  *
- * Granted parts are there when the batch has run; f->copy_failed tells when one
- * is not. The frame has passed frame_check().
+ * Granted parts are there when the batch has run. The frame has passed
+ * frame_check().
  */
-void frame_flatten(struct frame *f, struct copy_batch *batch, uint8_t *dst);
+void frame_flatten(const struct frame *f, bool *failed, struct copy_batch *batch, uint8_t *dst);
 
 /** port_count_rx() / port_count_tx() - one more frame in the port's counters */
 void port_count_rx(struct port *port, const struct frame *f);

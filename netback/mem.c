@@ -91,7 +91,7 @@ static int mem_tx(struct port *port, struct frame *f, struct copy_batch *batch)
 		.frame = f,
 	};
 	/* as many buffers as places: there is one */
-	frame_flatten(f, batch, flat_at(&m->tx_pool, p->buf));
+	frame_flatten(f, &f->copy_failed, batch, flat_at(&m->tx_pool, p->buf));
 	return 0;
 }
 

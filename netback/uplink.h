@@ -16,6 +16,7 @@
 #ifndef NETBACK_UPLINK_H
 #define NETBACK_UPLINK_H
 
+#include "netback/convert.h"
 #include "netback/copy.h"
 #include "netback/device.h"
 #include "netback/ring.h"
@@ -28,7 +29,8 @@
 
 /** What the backend can take (F: features it read from us are all on). */
 struct uplink_features {
-	bool sg, gso4, gso6, csum4, csum6, split, multi_queue;
+	struct convert_can can;
+	bool split, multi_queue;
 };
 
 /** What xenstore says of the device, read anew at each step. */
@@ -42,10 +44,15 @@ struct uplink_nodes {
 	bool failed;		    /* a read went wrong: all this means nothing */
 };
 
-/** A frame that tx() has laid out and tx_flush() will publish. */
+/** A packet that tx() has laid out and tx_flush() will publish: a frame, or one of
+ *  those that a GSO frame was cut into. */
 struct uplink_packet {
 	const struct frame *frame; /* its owner keeps it until tx_flush() */
+	uint32_t len;
 	uint16_t piece, npieces;   /* in uplink.piece[] */
+	uint16_t csum_start, csum_offset;
+	uint16_t gso_size;
+	uint8_t gso, csum;	   /* as it leaves */
 	bool complete_csum;	   /* the backend cannot: we do */
 };
 
@@ -87,6 +94,7 @@ struct uplink {
 	struct uplink_packet packet[UPLINK_PAGES];
 	struct uplink_piece piece[UPLINK_PAGES];
 	unsigned int npackets, npieces, reserved; /* reserved: ring slots */
+	unsigned int tx_need; /* slots that a waiting frame needs; 0: none waits */
 
 	/* uplink_rx.c. Pages: posted + nfree + held = all (hp_457) */
 	struct ring_front rx;

@@ -116,17 +116,18 @@ static int feature(struct uplink *u, const char *backend, const char *node, bool
 int uplink_bus_features(struct uplink *u, const char *backend)
 {
 	struct uplink_features *f = &u->features;
+	struct convert_can *can = &f->can;
 	bool rx_copy = false, no_csum = false;
 	const struct {
 		const char *node;
 		bool *has;
 	} nodes[] = {
 		{ "feature-rx-copy", &rx_copy },
-		{ "feature-sg", &f->sg },
-		{ "feature-gso-tcpv4", &f->gso4 },
-		{ "feature-gso-tcpv6", &f->gso6 },
+		{ "feature-sg", &can->sg },
+		{ "feature-gso-tcpv4", &can->gso4 },
+		{ "feature-gso-tcpv6", &can->gso6 },
 		{ "feature-no-csum-offload", &no_csum },
-		{ "feature-ipv6-csum-offload", &f->csum6 },
+		{ "feature-ipv6-csum-offload", &can->csum6 },
 		{ "feature-split-event-channels", &f->split },
 		{ "multi-queue-max-queues", &f->multi_queue },
 	};
@@ -140,11 +141,7 @@ int uplink_bus_features(struct uplink *u, const char *backend)
 	}
 	if (!rx_copy)
 		return -EOPNOTSUPP;
-	f->csum4 = !no_csum;
-	/* a GSO frame needs its checksums filled in by whoever cuts it, and more
-	 * than one slot */
-	f->gso4 = f->gso4 && f->csum4 && f->sg;
-	f->gso6 = f->gso6 && f->csum6 && f->sg;
+	can->csum4 = !no_csum;
 	return 0;
 }
 

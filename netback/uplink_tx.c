@@ -16,6 +16,11 @@
  * needs more than the 18 slots that a backend takes are pages filled to the
  * brim, which splits pieces; 64 KiB then need 17.
  *
+ * A GSO frame that the backend does not take, or that is longer than the 16 bits of
+ * a request can say, is cut (convert.c), all of it or nothing; each packet gets
+ * pages of its own. A checksum that the backend does not complete is completed at
+ * the end, in our pages, where nobody else writes.
+ *
  * A page may hold more bytes of an earlier packet than the new one covers; they
  * are zeroed (hp_403_tail_zeroed).
  *
@@ -26,10 +31,10 @@
  */
 #include "netback/uplink.h"
 #include "netback/flat.h"
+#include "netback/frame_csum.h"
 
 #include <string.h>
 
-#define ETH_LEN 14u
 #define TX_LEN_MAX 65535u /* the first request's 16-bit size is the total */
 #define TX_PLACES (2 + FRAME_SEG_MAX + UPLINK_TX_SLOTS)
 #define TX_HEADER UINT8_MAX /* place.seg: from header[] */
@@ -56,6 +61,7 @@ void uplink_tx_init(struct uplink *u)
 
 	u->tx_nfree = UPLINK_PAGES;
 	u->tx_extras = 0;
+	u->tx_need = 0;
 	u->npackets = u->npieces = u->reserved = 0;
 	for (i = 0; i < UPLINK_PAGES; i++) {
 		u->tx_free[i] = (uint16_t)(UPLINK_PAGES - 1 - i);
@@ -134,42 +140,34 @@ static bool plan_try(struct tx_plan *p, const struct frame *f, uint32_t head, bo
 	return true;
 }
 
-static bool plan_frame(struct tx_plan *p, const struct frame *f)
+/* @part: of a GSO frame, with as many pages as convert_slots() says. */
+static bool plan_frame(struct tx_plan *p, const struct frame *f, bool part)
 {
-	if (f->len <= XEN_PAGE) /* always one page: nothing to choose */
+	if (part || f->len <= XEN_PAGE) /* nothing to choose */
 		return plan_try(p, f, f->header_len, true);
 	return plan_try(p, f, UPLINK_HEAD, false) || plan_try(p, f, f->header_len, false) ||
 	       plan_try(p, f, f->header_len, true);
 }
 
-static bool tx_is_ipv6(const struct frame *f)
+/* Whether this backend can have the frame at all, and how. X3.7, X4.5 */
+static int tx_check(const struct uplink *u, const struct frame *f, struct convert_need *need,
+		    struct convert_cut *cut)
 {
-	return f->header_len >= ETH_LEN && f->header[12] == 0x86 && f->header[13] == 0xdd;
+	const struct convert_can *can = &u->features.can;
+	uint32_t longest = f->len;
+	int err = frame_check(f) ? -EINVAL : convert_needed(f, can, TX_LEN_MAX, need);
+
+	if (!err && need->cut) {
+		err = convert_begin(cut, f);
+		longest = err ? 0 : convert_len(cut, 0);
+	}
+	if (err)
+		return err;
+	return longest > TX_LEN_MAX || (!can->sg && longest > XEN_PAGE) ? -EMSGSIZE : 0;
 }
 
-/* Whether this backend can have the frame at all. */
-static int tx_check(const struct uplink *u, const struct frame *f, bool *complete_csum)
-{
-	const struct uplink_features *can = &u->features;
-
-	if (frame_check(f))
-		return -EINVAL;
-	if (f->len > TX_LEN_MAX || (!can->sg && f->len > XEN_PAGE))
-		return -EMSGSIZE;
-	if ((f->gso == GSO_TCPV4 && !can->gso4) || (f->gso == GSO_TCPV6 && !can->gso6))
-		return -EOPNOTSUPP;
-	*complete_csum = f->csum == CSUM_PARTIAL && !(tx_is_ipv6(f) ? can->csum6 : can->csum4);
-	if (!*complete_csum)
-		return 0;
-	/* csum_start: a ring does not say, so whoever judged the frame has to */
-	if (f->gso != GSO_NONE || f->csum_start < ETH_LEN ||
-	    (uint32_t)f->csum_start + f->csum_offset + 2 > f->header_len)
-		return -EOPNOTSUPP;
-	return 0;
-}
-
-static void tx_fill(struct uplink *u, struct frame *f, const struct tx_plan *p,
-		    const struct uplink_piece *piece, struct copy_batch *batch)
+static void tx_fill(struct uplink *u, const struct frame *f, const struct tx_plan *p,
+		    const struct uplink_piece *piece, bool *failed, struct copy_batch *batch)
 {
 	unsigned int i;
 
@@ -187,40 +185,26 @@ static void tx_fill(struct uplink *u, struct frame *f, const struct tx_plan *p,
 			memcpy(dst, (const uint8_t *)s->local + at->from, at->len);
 		else
 			copy_from_grant(batch, f->domid, s->gref, (uint16_t)(s->off + at->from),
-					dst, at->len, &f->copy_failed);
+					dst, at->len, failed);
 	}
 }
 
-int uplink_tx(struct port *port, struct frame *f, struct copy_batch *batch)
+/* Lay one packet out over free pages: @f is @origin, or a part of it. */
+static void tx_packet(struct uplink *u, struct frame *origin, const struct frame *f,
+		      const struct tx_plan *plan, bool sum, struct copy_batch *batch)
 {
-	struct uplink *u = uplink_of(port);
-	struct uplink_packet *pkt;
-	struct tx_plan plan;
-	unsigned int i, slots;
-	bool sum = false;
-	int err = u->connected && !u->broken ? tx_check(u, f, &sum) : -ENETDOWN;
+	struct uplink_packet *pkt = &u->packet[u->npackets++];
+	unsigned int i;
 
-	if (!err && !plan_frame(&plan, f))
-		err = -EMSGSIZE;
-	if (err) {
-		port->stats.tx_dropped++;
-		return err;
-	}
-	slots = plan.npages + (f->gso != GSO_NONE);
-	if (u->npackets == 0 || ring_front_free(&u->tx) < u->reserved + slots)
-		uplink_tx_reap(u); /* the pages used last are taken first */
-	if (u->broken) {
-		port->stats.tx_dropped++;
-		return -ENETDOWN;
-	}
-	if (ring_front_free(&u->tx) < u->reserved + slots || u->tx_nfree < plan.npages)
-		return -EAGAIN;
-	pkt = &u->packet[u->npackets++];
-	*pkt = (struct uplink_packet){ .frame = f, .piece = (uint16_t)u->npieces,
-				       .npieces = (uint16_t)plan.npages, .complete_csum = sum };
-	for (i = 0; i < plan.npages; i++) {
+	*pkt = (struct uplink_packet){
+		.frame = origin, .len = f->len, .piece = (uint16_t)u->npieces,
+		.npieces = (uint16_t)plan->npages, .csum_start = f->csum_start,
+		.csum_offset = f->csum_offset, .gso = f->gso, .gso_size = f->gso_size,
+		.csum = sum ? CSUM_VALID : f->csum, .complete_csum = sum,
+	};
+	for (i = 0; i < plan->npages; i++) {
 		struct uplink_piece *piece = &u->piece[u->npieces++];
-		uint16_t id = u->tx_free[--u->tx_nfree], used = plan.used[i];
+		uint16_t id = u->tx_free[--u->tx_nfree], used = plan->used[i];
 
 		piece->id = id;
 		piece->used = used;
@@ -228,8 +212,68 @@ int uplink_tx(struct port *port, struct frame *f, struct copy_batch *batch)
 			memset(tx_page(u, id) + used, 0, u->tx_used[id] - used);
 		u->tx_used[id] = used;
 	}
-	u->reserved += slots;
-	tx_fill(u, f, &plan, &u->piece[pkt->piece], batch);
+	u->reserved += plan->npages + (f->gso != GSO_NONE);
+	tx_fill(u, f, plan, &u->piece[pkt->piece], &origin->copy_failed, batch);
+}
+
+/* Room for packets of so many pages and ring slots. */
+static bool tx_has_room(struct uplink *u, uint32_t pages, uint32_t slots)
+{
+	if (u->npackets == 0 || ring_front_free(&u->tx) < u->reserved + slots)
+		uplink_tx_reap(u); /* the pages used last are taken first */
+	return ring_front_free(&u->tx) >= u->reserved + slots && u->tx_nfree >= pages;
+}
+
+static void tx_parts(struct uplink *u, struct frame *f, struct convert_cut *cut, bool sum,
+		     struct copy_batch *batch)
+{
+	struct tx_plan plan;
+	struct frame part;
+
+	while (cut->next < cut->count) {
+		bool fits;
+
+		convert_next(cut, &part);
+		fits = plan_frame(&plan, &part, true);
+		assert(fits); /* densely, and not above TX_LEN_MAX */
+		tx_packet(u, f, &part, &plan, sum, batch);
+	}
+}
+
+int uplink_tx(struct port *port, struct frame *f, struct copy_batch *batch)
+{
+	struct uplink *u = uplink_of(port);
+	struct convert_need need = { 0 };
+	struct convert_cut cut;
+	struct tx_plan plan;
+	uint32_t pages = 0, slots;
+	bool room;
+	int err = u->connected && !u->broken ? tx_check(u, f, &need, &cut) : -ENETDOWN;
+
+	if (!err && need.cut) {
+		pages = convert_slots(&cut, XEN_PAGE);
+		err = pages > UPLINK_PAGES ? -EMSGSIZE : 0;
+	} else if (!err) {
+		err = plan_frame(&plan, f, false) ? 0 : -EMSGSIZE;
+		pages = err ? 0 : plan.npages;
+	}
+	if (err) {
+		port->stats.tx_dropped++;
+		return err;
+	}
+	slots = pages + (!need.cut && f->gso != GSO_NONE);
+	room = tx_has_room(u, pages, slots);
+	if (u->broken) {
+		port->stats.tx_dropped++;
+		return -ENETDOWN;
+	}
+	u->tx_need = room ? 0 : slots;
+	if (!room)
+		return -EAGAIN;
+	if (need.cut)
+		tx_parts(u, f, &cut, need.sum, batch);
+	else
+		tx_packet(u, f, f, &plan, need.sum, batch);
 	return 0;
 }
 
@@ -243,30 +287,28 @@ static uint8_t *tx_byte(const struct uplink *u, const struct uplink_packet *pkt,
 	return tx_page(u, piece->id) + at;
 }
 
-/* Add the checksum that the backend cannot: over our own pages, which nobody
- * else writes to. */
+/* Complete the checksum that the backend does not, over our own pages. */
 static void tx_complete_csum(const struct uplink *u, const struct uplink_packet *pkt)
 {
-	const struct frame *f = pkt->frame;
-	uint32_t at = 0, field = (uint32_t)f->csum_start + f->csum_offset;
+	uint32_t at = 0, start = pkt->csum_start, field = start + pkt->csum_offset;
 	uint64_t sum = 0;
-	unsigned int i, j;
+	uint16_t value;
+	uint8_t csum[2];
+	unsigned int i;
 
 	for (i = 0; i < pkt->npieces; i++) {
 		const struct uplink_piece *piece = &u->piece[pkt->piece + i];
-		const uint8_t *src = tx_page(u, piece->id);
+		uint32_t skip = at < start ? start - at : 0;
 
-		for (j = 0; j < piece->used; j++, at++)
-			if (at >= f->csum_start)
-				sum += (at - f->csum_start) & 1 ? src[j] : (uint32_t)src[j] << 8;
+		if (skip < piece->used)
+			sum = csum_piece(tx_page(u, piece->id) + skip, piece->used - skip,
+					 (at + skip - start) & 1, sum);
+		at += piece->used;
 	}
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	sum = ~sum & 0xffff;
-	if (sum == 0 && f->csum_offset == 6)
-		sum = 0xffff; /* RFC 768: zero would mean that there is none */
-	*tx_byte(u, pkt, field) = (uint8_t)(sum >> 8);
-	*tx_byte(u, pkt, field + 1) = (uint8_t)sum;
+	value = csum_final(sum, pkt->csum_offset);
+	memcpy(csum, &value, sizeof(csum));
+	*tx_byte(u, pkt, field) = csum[0];
+	*tx_byte(u, pkt, field + 1) = csum[1];
 }
 
 static void tx_put(struct uplink *u, const void *slot, size_t size)
@@ -277,20 +319,20 @@ static void tx_put(struct uplink *u, const void *slot, size_t size)
 	ring_front_put(&u->tx, u->tx.req_prod++, zeroed, sizeof(zeroed));
 }
 
+/* X4.3 */
 static uint16_t tx_flags(const struct uplink_packet *pkt)
 {
-	const struct frame *f = pkt->frame;
+	uint16_t flags = pkt->gso != GSO_NONE ? RING_EXTRA_INFO : 0;
 
-	if (f->csum == CSUM_PARTIAL && !pkt->complete_csum)
-		return RING_TX_CSUM_BLANK | RING_TX_DATA_VALIDATED;
-	if (f->csum == CSUM_VALID || pkt->complete_csum)
-		return RING_TX_DATA_VALIDATED;
-	return 0;
+	if (pkt->csum == CSUM_PARTIAL)
+		flags |= RING_TX_CSUM_BLANK | RING_TX_DATA_VALIDATED;
+	else if (pkt->csum == CSUM_VALID)
+		flags |= RING_TX_DATA_VALIDATED;
+	return flags;
 }
 
 static void tx_request(struct uplink *u, const struct uplink_packet *pkt)
 {
-	const struct frame *f = pkt->frame;
 	unsigned int i;
 
 	for (i = 0; i < pkt->npieces; i++) {
@@ -298,26 +340,26 @@ static void tx_request(struct uplink *u, const struct uplink_packet *pkt)
 		struct ring_tx_req req = {
 			.gref = u->tx_gref[piece->id],
 			.id = piece->id,
-			.size = i ? piece->used : (uint16_t)f->len,
+			.size = i ? piece->used : (uint16_t)pkt->len,
 			.flags = i + 1 < pkt->npieces ? RING_MORE_DATA : 0,
 		};
 
 		if (i == 0)
-			req.flags |= tx_flags(pkt) | (f->gso != GSO_NONE ? RING_EXTRA_INFO : 0);
+			req.flags |= tx_flags(pkt);
 		u->tx_flying[piece->id] = true;
 		tx_put(u, &req, sizeof(req));
-		if (i == 0 && f->gso != GSO_NONE) {
+		if (i == 0 && pkt->gso != GSO_NONE) {
 			struct ring_extra extra = {
 				.type = RING_EXTRA_GSO,
-				.gso_size = f->gso_size,
-				.gso_type = f->gso == GSO_TCPV4 ? RING_GSO_TCPV4 : RING_GSO_TCPV6,
+				.gso_size = pkt->gso_size,
+				.gso_type = pkt->gso == GSO_TCPV4 ? RING_GSO_TCPV4 : RING_GSO_TCPV6,
 			};
 
 			tx_put(u, &extra, sizeof(extra));
 			u->tx_extras++;
 		}
 	}
-	port_count_tx(&u->port, f->len, f->gso != GSO_NONE, f->csum == CSUM_PARTIAL);
+	port_count_tx(&u->port, pkt->len, pkt->gso != GSO_NONE, pkt->csum == CSUM_PARTIAL);
 }
 
 /* hp_361_partial_batch: this frame is lost, its pages hold what nobody is to
@@ -396,16 +438,16 @@ void uplink_tx_reap(struct uplink *u)
 
 bool uplink_tx_arm(struct uplink *u)
 {
-	const uint32_t need = UPLINK_TX_SLOTS + 1;
-	uint32_t flying, room, wait;
+	uint32_t need = UPLINK_TX_SLOTS + 1, flying, room, wait;
 
 	uplink_tx_reap(u);
 	if (u->broken)
 		return false;
 	room = ring_front_free(&u->tx);
+	need = u->tx_need > need ? u->tx_need : need;
 	if (room >= need)
 		return true;
-	/* room for the largest packet, and a few responses more in one event */
+	/* room for what waits, and a few responses more in one event */
 	flying = u->tx.req_prod - u->tx.rsp_cons;
 	wait = need - room > flying / 4 ? need - room : flying / 4;
 	return ring_front_arm(&u->tx, u->tx.rsp_cons + wait);

@@ -10,6 +10,7 @@
 #ifndef NETBACK_VIF_H
 #define NETBACK_VIF_H
 
+#include "netback/convert.h"
 #include "netback/device.h"
 #include "netback/ring.h"
 
@@ -23,16 +24,14 @@ struct vif_pend {
 	bool extra, done;
 };
 
-/* A packet that was written to the guest's receive ring in this turn. */
+/* A packet that was written to the guest's receive ring in this turn: a frame, or
+ * one of those that a GSO frame was cut into. */
 struct vif_sent {
-	const struct frame *frame;
+	const struct frame *frame; /* its owner keeps it until tx_flush() */
 	uint32_t idx;	/* ring index of its first slot */
+	uint32_t len;
 	uint16_t slots; /* data and extras */
-};
-
-struct vif_features {
-	bool sg, gso4, gso6;
-	bool csum4, csum6; /* takes a partial checksum */
+	bool gso, partial;
 };
 
 struct vif {
@@ -63,7 +62,7 @@ struct vif {
 	void *tx_page, *rx_page;
 	struct ring_back tx, rx;
 	uint32_t evtchn_tx, evtchn_rx; /* the same one when not split; 0: none */
-	struct vif_features features;
+	struct convert_can features; /* of the frontend */
 
 	/* vif_rx.c */
 	struct vif_pend pend[RING_SLOTS]; /* by ring index */

@@ -333,7 +333,7 @@ static int map_ring(struct vif *v, const char *node, size_t slot, void **page,
 
 static int read_features(struct vif *v)
 {
-	struct vif_features *f = &v->features;
+	struct convert_can *f = &v->features;
 	bool no_csum = false;
 	const struct {
 		const char *node;

@@ -15,6 +15,10 @@
  * by tx_flush(). While such frames wait, local ones queue up behind them: a
  * short last segment must not overtake the data before it.
  *
+ * Nothing is converted: the kernel takes partial checksums and GSO frames from a
+ * TAP whatever its offloads are (TUNSETOFFLOAD is about what it gives), and does
+ * in software what is left to do.
+ *
  * A TUN has no Ethernet header; it is made up here (strip = 14 bytes less on the
  * device than in the frame) so that the engine sees one kind of frame.
  *
@@ -284,7 +288,7 @@ static int vnet_tx(struct port *port, struct frame *f, struct copy_batch *batch)
 	p->len = f->len;
 	p->frame = f;
 	p->buf = flat_get(&v->tx_pool); /* as many as pending[] has places */
-	frame_flatten(f, batch, flat_at(&v->tx_pool, p->buf));
+	frame_flatten(f, &f->copy_failed, batch, flat_at(&v->tx_pool, p->buf));
 	return 0;
 }
 

@@ -4,9 +4,9 @@
  */
 #include "tests/fake/rig.h"
 
-#include <errno.h>
 #include "firewall/packet.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -157,22 +157,127 @@ static void test_full(void)
 
 static void test_stage(void)
 {
-	uint8_t *page[COPY_STAGE_PAGES];
+	enum { N = 64 };
+	uint8_t *mem[N];
 
-	test_case("staging pages are distinct, bounded and free after a run");
+	test_case("staging memory is distinct, bounded, free after a run");
 	begin();
 	for (int round = 0; round < 2; round++) {
-		for (int i = 0; i < COPY_STAGE_PAGES; i++) {
-			page[i] = copy_batch_stage(b);
-			if (!CHECK(page[i] != NULL))
+		for (int i = 0; i < N; i++) {
+			mem[i] = copy_batch_stage(b, XEN_PAGE);
+			if (!CHECK(mem[i] != NULL))
 				break;
-			memset(page[i], i, XEN_PAGE);
+			memset(mem[i], i, XEN_PAGE);
 		}
-		for (int i = 0; i < COPY_STAGE_PAGES; i++)
-			CHECK(page[i][0] == i && page[i][XEN_PAGE - 1] == i);
-		CHECK(copy_batch_stage(b) == NULL);
+		for (int i = 0; i < N; i++)
+			CHECK(mem[i][0] == i && mem[i][XEN_PAGE - 1] == i);
+		CHECK(copy_batch_stage(b, 1) == NULL);
 		copy_batch_run(b);
 	}
+	CHECK(copy_batch_stage(b, COPY_STAGE_SIZE + 1) == NULL);
+	CHECK(copy_batch_stage(b, SIZE_MAX) == NULL);
+	CHECK(copy_batch_stage(b, COPY_STAGE_SIZE) != NULL);
+	CHECK(copy_batch_stage(b, 0) != NULL);
+	copy_batch_run(b);
+
+	test_case("what fits a page of staging memory does not cross one");
+	for (size_t n = 1, at = 0; (mem[0] = copy_batch_stage(b, n)) != NULL;
+	     n = n * 5 % 4093 + 1, at++) {
+		CHECK_INT((uintptr_t)mem[0] % 64, 0);
+		CHECK((uintptr_t)mem[0] % XEN_PAGE + n <= XEN_PAGE);
+		CHECK(at < COPY_STAGE_SIZE / 64);
+	}
+	end();
+}
+
+/* From A's page by way of private memory to B's, with a checksum in between. */
+static void test_sum(void)
+{
+	enum { LEN = 1001, N = 300 };
+	uint8_t *mem, *held[2], want[2], old[64];
+	bool failed[N] = {false};
+	uint32_t sum = 0;
+
+	test_case("a checksum is completed between the two stages");
+	begin();
+	for (size_t i = 34; i < LEN; i++)
+		sum += (i - 34) % 2 ? page_a[i] : (uint32_t)page_a[i] << 8;
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	want[0] = (uint8_t)(~sum >> 8);
+	want[1] = (uint8_t)~sum;
+	mem = copy_batch_stage(b, LEN);
+	copy_from_grant(b, A, gref_a, 0, mem, LEN, &failed[0]);
+	copy_sum(b, mem, LEN, 34, 16, &failed[0]);
+	copy_to_grant(b, mem, B, gref_b, 100, LEN, &failed[0]);
+	copy_batch_run(b);
+	CHECK(!failed[0]);
+	CHECK(memcmp(page_b + 150, want, 2) == 0);
+	CHECK(memcmp(page_b + 100, page_a, 50) == 0);
+	CHECK(memcmp(page_b + 152, page_a + 52, LEN - 52) == 0);
+
+	test_case("more sums than are kept run early, in order");
+	for (int i = 0; i < N; i++) {
+		mem = copy_batch_stage(b, 64);
+		copy_from_grant(b, A, gref_a, (uint16_t)i, mem, 64, &failed[i]);
+		copy_sum(b, mem, 64, 0, 6, &failed[i]);
+		copy_to_grant(b, mem, B, gref_b, (uint16_t)(i % 60 * 64), 64, &failed[i]);
+	}
+	copy_batch_run(b);
+	for (int i = N - 60; i < N; i++) {
+		const uint8_t *at = page_b + i % 60 * 64;
+
+		sum = 0;
+		for (int k = 0; k < 64; k++)
+			sum += k % 2 ? page_a[i + k] : (uint32_t)page_a[i + k] << 8;
+		while (sum >> 16)
+			sum = (sum & 0xffff) + (sum >> 16);
+		sum = ~sum & 0xffff;
+		CHECK_INT(at[6] << 8 | at[7], sum ? sum : 0xffff);
+		CHECK(!failed[i]);
+	}
+
+	test_case("running early for a sum takes no memory from anybody");
+	for (int i = 0; i < 2; i++)
+		held[i] = copy_batch_stage(b, 64);
+	for (int i = 0; i < N; i++)
+		copy_sum(b, held[i % 2], 64, 0, 6, &failed[i]);
+	mem = copy_batch_stage(b, 64);
+	CHECK(mem != held[0] && mem != held[1]);
+	copy_batch_run(b);
+
+	test_case("hp_403_tail_zeroed: a failed copy into staging memory shows nothing of before");
+	mem = copy_batch_stage(b, 64);
+	memset(mem, 0x5a, 64);
+	memset(page_b, 0xee, 64);
+	copy_from_grant(b, A, 0xdead, 0, mem, 64, &failed[0]);
+	copy_sum(b, mem, 64, 0, 6, &failed[0]);
+	copy_to_grant(b, mem, B, gref_b, 0, 64, &failed[1]);
+	copy_batch_run(b);
+	CHECK(failed[0] && !failed[1]);
+	memset(old, 0, sizeof(old));
+	CHECK(memcmp(page_b, old, 64) == 0);
+	end();
+}
+
+/* An "out" that is full must not overtake what it needs. */
+static void test_early_out(void)
+{
+	enum { N = 2100 };
+	uint8_t *mem;
+	bool failed = false;
+
+	test_case("a full list of one direction does not overtake the other");
+	begin();
+	mem = copy_batch_stage(b, 16);
+	memset(mem, 0, 16);
+	copy_from_grant(b, A, gref_a, 16, mem, 16, &failed);
+	for (int i = 0; i < N; i++)
+		copy_to_grant(b, mem, B, gref_b, (uint16_t)(i % 16), 16, &failed);
+	CHECK_INT(memcmp(page_b, page_a + 16, 1), 0);
+	CHECK(copy_batch_stage(b, 16) != mem); /* still in use */
+	copy_batch_run(b);
+	CHECK(!failed);
 	end();
 }
 
@@ -200,6 +305,8 @@ int main(void)
 	test_each_fails();
 	test_full();
 	test_stage();
+	test_sum();
+	test_early_out();
 	test_no_xen();
 	return test_end();
 }

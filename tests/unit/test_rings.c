@@ -137,6 +137,13 @@ static void test_both_ways(struct rings *x)
 		 * each page of payload */
 		CHECK_INT(fake_count(x->r.f, FAKE_COPY_OP) - before, 2 + 15);
 	}
+	test_case("rings_small_download_costs_one_copy");
+	{
+		uint64_t before = fake_count(x->r.f, FAKE_COPY_OP);
+
+		download(x, 1514, NULL, 0); /* gathered in memory of our own */
+		CHECK_INT(fake_count(x->r.f, FAKE_COPY_OP) - before, 1);
+	}
 	CHECK_INT(x->b.errors, 0);
 	CHECK_INT(x->fr.bad, 0);
 	CHECK_INT(x->fr.rx_failed, 0);
