@@ -206,7 +206,7 @@ static int set_state(struct vif *v, enum xenbus_state to)
 	return ret;
 }
 
-/* What we offer (xen-net.md section 5). hp_270_ctrl_ring_not_offered: no control
+/* What we offer, X5.3, and what not, X5.6. hp_270_ctrl_ring_not_offered: no control
  * ring, no multicast control, no hash, no XDP; no flipping, one queue. */
 static const struct {
 	const char *name, *value;
@@ -303,7 +303,7 @@ static int bind_channel(struct vif *v, const char *node, uint32_t *evtchn)
 	return 0;
 }
 
-/* Split channels first, else the single one. */
+/* X5.7: split channels first, else the single one. */
 static int bind_channels(struct vif *v)
 {
 	int ret = bind_channel(v, "event-channel-tx", &v->evtchn_tx);
@@ -449,8 +449,8 @@ static int read_text(struct vif *v, const char *name, char *buf, size_t size)
 }
 
 /*
- * Who the client is comes from our own directory, which it cannot write: MAC,
- * address, domain. The frontend's path must be one of that domain's.
+ * X5.1, X5.2, X5.5. Who the client is comes from our own directory, which it cannot
+ * write: MAC, address, domain. The frontend's path must be one of that domain's.
  *
  * Return: 0; -EAGAIN: not all is there yet (X6.7); -EINVAL: it makes no sense.
  */
