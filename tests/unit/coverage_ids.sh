@@ -38,7 +38,7 @@ collect() {
 	sed -n 's/^case \([A-Za-z0-9_]*\).*/\1/p' tests/vectors/*.vec
 	grep -rhoE 'test_case\("[^"]*"|^\s*(scenario|round) [A-Za-z0-9_]+' tests/unit tests/net --include='*.c' \
 		--include='*.h' --include='*.sh' | sed -E 's/.*[( ]"?//; s/"$//'
-	grep -rhoE '"X[0-9]\.[0-9]+_[A-Za-z0-9_ ]+' tests/unit --include='*.c' --include='*.h' | tr -d '"'
+	grep -rhoE '"X[0-9]\.[0-9]+_[A-Za-z0-9_. ]+' tests/unit --include='*.c' --include='*.h' | tr -d '"'
 	grep -rhoE "^(def|class) [A-Za-z0-9_]+|^(function )?[A-Za-z0-9_]+\(\)" tests --include='*.py' \
 		--include='*.sh' | sed -E 's/^(def|class|function) //; s/\(\)$//'
 }
