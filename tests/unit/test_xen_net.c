@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * The ring protocol, row by row: sections 2 to 4 of the reference, each case named
- * after its row (doc/catalogue.md). Chains that no driver makes are in test_vif.c,
- * conversions in test_convert_rings.c, nodes in test_xen_net_nodes.c.
+ * The ring protocol, row by row: sections 2 to 4 of the reference and what section 7 says
+ * of rings, each case named after its row (doc/catalogue.md). Chains that no driver makes are in
+ * test_vif.c, conversions in test_convert_rings.c, nodes in test_xen_net_nodes.c.
  */
 #include "tests/fake/fake_backend.h"
 #include "tests/fake/oracle.h"
@@ -571,6 +571,133 @@ static void test_flags(void)
 	end();
 }
 
+/* --- 7: as a frontend -------------------------------------------------------------------- */
+/* X7.7, one packet: what the netvm reads in our requests. */
+static void test_frontend_tx(void)
+{
+	static const uint16_t head[] = {66};
+	struct front_packet p = {.data = data,
+				 .len = 65535,
+				 .gso_type = RING_GSO_TCPV4,
+				 .gso_size = 1448,
+				 .flags = RING_TX_CSUM_BLANK,
+				 .split = head,
+				 .nsplit = 1};
+	struct ring_tx_req first, req;
+	struct ring_extra e;
+	unsigned int sent = 0, slots = 1;
+	uint32_t at;
+
+	test_case("X7.7_ids_total_extra_and_18_slots_of_what_we_send");
+	begin(NULL, NULL);
+	fill(65535, 1);
+	at = w.up.tx.req_cons;
+	CHECK(front_send(&w.a, &p));
+	CHECK_INT(rig_move(&w.r, w.pa, w.pu), 1);
+	front_reap(&w.a);
+	ring_back_get(&w.up.tx, at, &first, sizeof(first));
+	CHECK_INT(first.size, 65535);
+	CHECK_INT(first.flags,
+		  RING_TX_CSUM_BLANK | RING_TX_DATA_VALIDATED | RING_MORE_DATA | RING_EXTRA_INFO);
+	ring_back_get(&w.up.tx, at + 1, &e, sizeof(e));
+	CHECK(e.type == RING_EXTRA_GSO && e.flags == 0 && e.gso_size == 1448);
+	req = first;
+	for (; req.flags & RING_MORE_DATA && slots < 30; slots++) {
+		ring_back_get(&w.up.tx, at + 1 + slots, &req, sizeof(req));
+		CHECK(req.id < RING_SLOTS && req.id != first.id);
+		CHECK(req.offset + req.size <= 4096);
+	}
+	CHECK(slots <= 18);
+	CHECK_INT(fake_backend_take(&w.up, got, sizeof(got), NULL, true), 65535);
+
+	test_case("X7.7_no_packet_is_begun_without_its_slots");
+	while (w.pu->stats.tx_dropped == 0 && sent < 100) { /* nothing is answered */
+		struct frame f, *fs = &f;
+		int err;
+
+		CHECK(front_send(&w.a, &p));
+		CHECK_INT(w.pa->ops->rx_burst(w.pa, &fs, 1, w.r.batch), 1);
+		copy_batch_run(w.r.batch);
+		err = w.pu->ops->tx(w.pu, &f, w.r.batch);
+		copy_batch_run(w.r.batch);
+		w.pu->ops->tx_flush(w.pu);
+		w.pa->ops->complete(w.pa, &f, true);
+		w.pa->ops->rx_flush(w.pa);
+		front_reap(&w.a);
+		if (err) {
+			CHECK_INT(err, -EAGAIN);
+			break;
+		}
+		sent++;
+		CHECK_INT(fake_backend_take(&w.up, got, sizeof(got), NULL, true), 65535);
+	}
+	CHECK_INT(sent, RING_SLOTS / (slots + 1) - 1);
+	fake_backend_answer(&w.up, RING_SLOTS);
+	CHECK(front_send(&w.a, &p));
+	CHECK_INT(rig_move(&w.r, w.pa, w.pu), 1);
+	CHECK_INT(fake_backend_take(&w.up, got, sizeof(got), NULL, false), 65535);
+	front_reap(&w.a);
+	end();
+
+	test_case("X7.7_an_answer_to_no_request_ends_the_connection");
+	begin(NULL, NULL);
+	fake_backend_raw_tx(&w.up, 300, RING_STATUS_OKAY);
+	CHECK(front_send(&w.a, &(struct front_packet){.data = data, .len = 60}));
+	CHECK_INT(rig_move(&w.r, w.pa, w.pu), 1);
+	rig_poll(&w.r);
+	CHECK(!w.pu->link && w.pa->link);
+	rig_end(&w.r);
+}
+
+/* X7.8: pages are found by their place, whatever id an answer has. */
+static void test_frontend_rx(void)
+{
+	struct ring_rx_rsp rsp = {.status = 700};
+
+	test_case("X7.8_received_pages_are_matched_by_index");
+	begin(NULL, NULL);
+	for (uint16_t i = 0; i < 600; i++) {
+		rsp.id = (uint16_t)(i * 257 + 0x8000);
+		fill(700, i);
+		memcpy(fake_backend_rx_page(&w.up, 0), data, 700);
+		fake_backend_raw_rx(&w.up, &rsp, 1);
+		if (i % 3 == 2) { /* an extra takes a slot, which is posted again */
+			struct fake_backend_meta m = {
+			    .flags = RING_RX_CSUM_BLANK, .gso_type = 1, .gso_size = 1000};
+
+			CHECK(fake_backend_give(&w.up, data, 700, &m, NULL));
+		}
+		CHECK_INT(rig_move(&w.r, w.pu, w.pb), i % 3 == 2 ? 2 : 1);
+		while (front_recv(&w.b, got, sizeof(got), NULL, false) > 0)
+			CHECK(memcmp(got, data, 700) == 0);
+		CHECK_INT(fake_backend_posted(&w.up), 256);
+	}
+
+	test_case("X7.8_headers_are_copied_before_they_are_looked_at");
+	{
+		struct frame f, *fs = &f;
+		uint8_t *page = fake_backend_rx_page(&w.up, 0);
+
+		fill(700, 9);
+		memcpy(page, data, 700);
+		fake_backend_raw_rx(&w.up, &rsp, 1);
+		CHECK_INT(w.pu->ops->rx_burst(w.pu, &fs, 1, w.r.batch), 1);
+		memset(page, 0xee, 4096);
+		CHECK(f.header_len == FRAME_HEADER_COPY && memcmp(f.header, data, 192) == 0);
+		w.pu->ops->complete(w.pu, &f, true);
+		w.pu->ops->rx_flush(w.pu);
+	}
+	end();
+
+	test_case("X7.8_a_producer_that_goes_backwards_ends_the_connection");
+	begin(NULL, NULL);
+	ring_back_push(&w.up.rx, w.up.rx.rsp_prod - 1);
+	CHECK_INT(rig_move(&w.r, w.pu, w.pb), 0);
+	rig_poll(&w.r);
+	CHECK(!w.pu->link && w.pb->link);
+	rig_end(&w.r);
+}
+
 int main(void)
 {
 	test_chain();
@@ -587,5 +714,7 @@ int main(void)
 	test_extras();
 	test_forgotten();
 	test_flags();
+	test_frontend_tx();
+	test_frontend_rx();
 	return test_end();
 }
