@@ -16,6 +16,7 @@ cd "$(dirname "$0")/../.." || exit 1
 # renumbered, only appended.
 catalogue='P14 Q13 T17 U11 N10 I12 F17 R10 D8 M4 G8'
 xen_net='X2.15 X3.8 X4.5 X5.7'
+xen_life='X6.10 X7.10' # the traps of a backend's life, the steps of a frontend's
 
 names=$(mktemp) || exit 1
 trap 'rm -f "$names"' EXIT
@@ -39,6 +40,7 @@ collect() {
 	grep -rhoE 'test_case\("[^"]*"|^\s*(scenario|round) [A-Za-z0-9_]+' tests/unit tests/net --include='*.c' \
 		--include='*.h' --include='*.sh' | sed -E 's/.*[( ]"?//; s/"$//'
 	grep -rhoE '"X[0-9]\.[0-9]+_[A-Za-z0-9_. ]+' tests/unit --include='*.c' --include='*.h' | tr -d '"'
+	grep -hoE "^ok '[^']*" tests/unit/*.sh | sed "s/^ok '//"
 	grep -rhoE "^(def|class) [A-Za-z0-9_]+|^(function )?[A-Za-z0-9_]+\(\)" tests --include='*.py' \
 		--include='*.sh' | sed -E 's/^(def|class|function) //; s/\(\)$//'
 }
@@ -85,6 +87,11 @@ for section in $xen_net; do
 	for ((i = 1; i <= ${section#*.}; i++)); do
 		check_id "${section%.*}.$i"
 		check_code "${section%.*}.$i"
+	done
+done
+for section in $xen_life; do
+	for ((i = 1; i <= ${section#*.}; i++)); do
+		check_id "${section%.*}.$i"
 	done
 done
 while read -r id; do
