@@ -561,6 +561,13 @@ static void send_now(struct client *c)
 		(void)flush(c); /* a broken vchan is seen by the next process() */
 }
 
+static bool client_told(const void *way)
+{
+	const struct client *c = way;
+
+	return c->own.own == 0;
+}
+
 static int client_write(void *way, const char *path, const void *value, size_t len)
 {
 	struct client *c = way;
@@ -596,6 +603,7 @@ static const struct qdb_way client_way = {
 	.want_write = client_want_write,
 	.process = client_process,
 	.refresh = client_refresh,
+	.told = client_told,
 	.write = client_write,
 	.rm = client_rm,
 	.free = client_free,

@@ -259,6 +259,12 @@ static void mirror_out(struct file *f)
 		qdb_log(f->db, QUBESDB_LOG_WARNING, "%s: %s", f->out, strerror(errno));
 }
 
+static bool file_told(const void *way)
+{
+	(void)way;
+	return true;
+}
+
 static int file_write(void *way, const char *path, const void *value, size_t len)
 {
 	struct file *f = way;
@@ -378,6 +384,7 @@ static const struct qdb_way file_way = {
 	.want_write = file_want_write,
 	.process = file_process,
 	.refresh = file_refresh,
+	.told = file_told,
 	.write = file_write,
 	.rm = file_rm,
 	.free = file_free,

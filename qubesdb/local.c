@@ -536,6 +536,13 @@ static void send_now(struct local *l)
 		(void)flush(l); /* a broken socket is seen by the next process() */
 }
 
+static bool local_told(const void *way)
+{
+	const struct local *l = way;
+
+	return l->queue.own == 0;
+}
+
 static int local_write(void *way, const char *path, const void *value, size_t len)
 {
 	struct local *l = way;
@@ -572,6 +579,7 @@ static const struct qdb_way local_way = {
 	.want_write = local_want_write,
 	.process = local_process,
 	.refresh = local_refresh,
+	.told = local_told,
 	.write = local_write,
 	.rm = local_rm,
 	.free = local_free,

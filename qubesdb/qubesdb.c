@@ -387,6 +387,11 @@ int qubesdb_write(struct qubesdb *db, const char *path, const void *value, size_
 	return db->ops->write(db->way, path, value, len);
 }
 
+bool qubesdb_told(const struct qubesdb *db)
+{
+	return db->ops->told(db->way);
+}
+
 int qubesdb_rm(struct qubesdb *db, const char *path)
 {
 	if (!qdb_path_is_name(path))

@@ -139,6 +139,9 @@ void qubesdb_list(const struct qubesdb *db, const char *prefix,
 int qubesdb_write(struct qubesdb *db, const char *path,
 		  const void *value, size_t len);
 
+/** qubesdb_told() - whether dom0 has, or has refused, all that was written and removed */
+bool qubesdb_told(const struct qubesdb *db);
+
 /** qubesdb_rm() - remove one key, or a subtree when @path ends in '/' */
 int qubesdb_rm(struct qubesdb *db, const char *path);
 

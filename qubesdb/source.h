@@ -23,6 +23,7 @@ struct qdb_way {
 	bool (*want_write)(const void *way);
 	uint64_t (*process)(void *way, uint64_t now_ms);
 	void (*refresh)(void *way);
+	bool (*told)(const void *way); /* whether no change of ours waits for its answer */
 	/* both: the arguments are valid, the view is the way's to change */
 	int (*write)(void *way, const char *path, const void *value, size_t len);
 	int (*rm)(void *way, const char *path);
