@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The Xen seam of this room: a byte stream to dom0.
+ * The Xen seam of this room: a byte stream to dom0, or (qrexec) to another qube.
  *
- * vchan_real.c is libxenvchan with a xenstore watch; the tests have a pair of
- * rings in memory (tests/fake/vchan.c). Nothing here blocks.
+ * vchan_real.c is libxenvchan; the tests have a pair of rings in memory
+ * (tests/fake/vchan.c). Nothing here waits for the other end.
  */
 #ifndef QUBESDB_VCHAN_H
 #define QUBESDB_VCHAN_H
@@ -12,10 +12,10 @@
 #include <stddef.h>
 
 struct qdb_vchan_ops {
-	/* 0; -EAGAIN while the server's keys are not there; -errno */
+	/* 0; -EAGAIN while the other end is not there; -errno */
 	int (*connect)(void *v);
 	/* descriptor to poll for reading: of the connection, or, without one,
-	 * of the wait for the server's keys; -1 for none */
+	 * of the wait for it; -1 for none */
 	int (*fd)(const void *v);
 	/* consume readiness of that descriptor; true when there was any */
 	bool (*clear_event)(void *v);
@@ -32,7 +32,17 @@ struct qdb_vchan_ops {
 	void (*free)(void *v);
 };
 
-/** qdb_vchan_real() - libxenvchan; opens nothing before connect() */
+/** qdb_vchan_real() - libxenvchan as a client, with a watch; opens nothing before connect() */
 int qdb_vchan_real(const struct qdb_vchan_ops **ops, void **v, int domid, int port);
+
+/**
+ * qdb_vchan_dial() - the same without a watch: connect() is to be tried again
+ *
+ * For a connection of seconds. A watch would be one more thread of libxenstore.
+ */
+int qdb_vchan_dial(const struct qdb_vchan_ops **ops, void **v, int domid, int port);
+
+/** qdb_vchan_listen() - libxenvchan as a server; connect() makes it and sees who came */
+int qdb_vchan_listen(const struct qdb_vchan_ops **ops, void **v, int domid, int port);
 
 #endif

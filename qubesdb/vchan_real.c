@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * libxenvchan as dom0's client.
+ * libxenvchan, at either end.
  *
- * dom0's daemon announces itself in its own part of xenstore, where it makes
+ * A server announces itself in its own part of xenstore, where it makes
  * event-channel last, and (in Qubes) removes the keys again at the first
  * connection. So before each attempt the keys are read here, and between
- * attempts a watch on event-channel says when to look. The first look can find
- * /dev/xen/xenbus missing: then there is no Xen, and the caller's back-off is
- * all that is left to try.
+ * attempts a watch on event-channel says when to look (or, without a watch, the
+ * caller's clock). The first look can find /dev/xen/xenbus missing: then there is
+ * no Xen, and the caller's back-off is all that is left to try.
+ *
+ * As a server we do the same: who connected once is the client, and the next one
+ * needs a new server. The library removes the keys when it closes; they are taken
+ * back at the connection, or dom0's next daemon would find the page of the last.
  *
  * The shared page is the peer's too. The library takes an impossible distance
  * of the indices for an empty ring, which would look like silence; here it is
@@ -25,9 +29,15 @@
 #include <string.h>
 #include <xenstore.h>
 
+#define SERVER_RING 4096
+#define ORDER_MAX   16 /* of a ring: the largest that Qubes makes, 64 KiB */
+
 #define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
 
+enum kind { WATCH, DIAL, SERVER };
+
 struct real {
+	enum kind kind;
 	struct libxenvchan *ch;
 	struct xs_handle *xs;
 	int domid, port;
@@ -61,7 +71,7 @@ static int open_store(struct real *r)
 		 (int)strtol(own, NULL, 10), r->port);
 	free(own);
 	snprintf(r->watch, sizeof(r->watch), "%s/event-channel", r->path);
-	if (!xs_watch(r->xs, r->watch, "q")) {
+	if (r->kind == WATCH && !xs_watch(r->xs, r->watch, "q")) {
 		int err = -errno;
 
 		r->path[0] = '\0';
@@ -95,6 +105,45 @@ static int real_connect(void *v)
 	if (!r->ch)
 		return errno ? -errno : -EIO;
 	r->ch->blocking = 0;
+	/* Another qube's rings may be 1 MiB each, all of it mapped: not in 32 MiB. */
+	if (r->ch->read.order > ORDER_MAX || r->ch->write.order > ORDER_MAX) {
+		libxenvchan_close(r->ch);
+		r->ch = NULL;
+		return -EPROTO;
+	}
+	if (r->kind == DIAL) {
+		xs_close(r->xs);
+		r->xs = NULL;
+	}
+	return 0;
+}
+
+/* Its keys, once they have served. */
+static void withdraw(const struct real *r)
+{
+	struct xs_handle *xs = xs_open(0);
+
+	if (!xs)
+		return;
+	xs_rm(xs, XBT_NULL, r->path);
+	xs_close(xs);
+}
+
+static int server_connect(void *v)
+{
+	struct real *r = v;
+
+	if (!r->ch) {
+		snprintf(r->path, sizeof(r->path), "data/vchan/%d/%d", r->domid, r->port);
+		errno = 0;
+		r->ch = libxenvchan_server_init(NULL, r->domid, r->path, SERVER_RING, SERVER_RING);
+		if (!r->ch)
+			return errno && errno != EAGAIN ? -errno : -EIO;
+		r->ch->blocking = 0;
+	}
+	if (libxenvchan_is_open(r->ch) == 2)
+		return -EAGAIN;
+	withdraw(r);
 	return 0;
 }
 
@@ -104,7 +153,7 @@ static int real_fd(const void *v)
 
 	if (r->ch)
 		return libxenvchan_fd_for_select(r->ch);
-	return r->xs && r->path[0] ? xs_fileno(r->xs) : -1;
+	return r->kind == WATCH && r->xs && r->path[0] ? xs_fileno(r->xs) : -1;
 }
 
 static bool real_clear_event(void *v)
@@ -120,7 +169,7 @@ static bool real_clear_event(void *v)
 		(void)libxenvchan_wait(r->ch);
 		return true;
 	}
-	while (r->xs && (event = xs_check_watch(r->xs)) != NULL) {
+	while (r->kind == WATCH && r->xs && (event = xs_check_watch(r->xs)) != NULL) {
 		free(event);
 		any = true;
 	}
@@ -194,28 +243,39 @@ static void real_free(void *v)
 	free(r);
 }
 
-static const struct qdb_vchan_ops real_ops = {
-	.connect = real_connect,
-	.fd = real_fd,
-	.clear_event = real_clear_event,
-	.read = real_read,
-	.write = real_write,
-	.data_ready = real_data_ready,
-	.buffer_space = real_buffer_space,
-	.is_open = real_is_open,
-	.close = real_close,
-	.free = real_free,
-};
+#define STREAM                                                                                     \
+	.fd = real_fd, .clear_event = real_clear_event, .read = real_read, .write = real_write,    \
+	.data_ready = real_data_ready, .buffer_space = real_buffer_space, .is_open = real_is_open, \
+	.close = real_close, .free = real_free
 
-int qdb_vchan_real(const struct qdb_vchan_ops **ops, void **v, int domid, int port)
+static const struct qdb_vchan_ops client_ops = { .connect = real_connect, STREAM };
+static const struct qdb_vchan_ops server_ops = { .connect = server_connect, STREAM };
+
+static int make(const struct qdb_vchan_ops **ops, void **v, enum kind kind, int domid, int port)
 {
 	struct real *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return -ENOMEM;
+	r->kind = kind;
 	r->domid = domid;
 	r->port = port;
-	*ops = &real_ops;
+	*ops = kind == SERVER ? &server_ops : &client_ops;
 	*v = r;
 	return 0;
+}
+
+int qdb_vchan_real(const struct qdb_vchan_ops **ops, void **v, int domid, int port)
+{
+	return make(ops, v, WATCH, domid, port);
+}
+
+int qdb_vchan_dial(const struct qdb_vchan_ops **ops, void **v, int domid, int port)
+{
+	return make(ops, v, DIAL, domid, port);
+}
+
+int qdb_vchan_listen(const struct qdb_vchan_ops **ops, void **v, int domid, int port)
+{
+	return make(ops, v, SERVER, domid, port);
 }
