@@ -75,19 +75,43 @@ static char *line_of(const json_t *j)
 	return line;
 }
 
-static void client_answer(struct client *c)
+/* One member of the status, still as an object. */
+static json_t *status_member(const struct daemon *d, const char *name)
 {
-	static const char explain[] = QUESTION_REQUEST " ";
+	json_t *all = status_json(d), *one = json_object_get(all, name);
+	json_t *j = one != NULL ? json_pack("{s:O}", name, one)
+				: json_pack("{s:s}", "error", "status has no such member");
+
+	json_decref(all);
+	return j;
+}
+
+char *control_answer(const struct daemon *d, char *request, bool *error)
+{
+	static const char explain[] = QUESTION_REQUEST " ", member[] = "status ";
+	char *line;
 	json_t *j;
 
-	if (strcmp(c->line, "status") == 0)
-		j = status_json(c->control->d);
-	else if (strncmp(c->line, explain, sizeof(explain) - 1) == 0)
-		j = explain_live(c->control->d, c->line + sizeof(explain) - 1);
+	if (strcmp(request, "status") == 0)
+		j = status_json(d);
+	else if (strncmp(request, member, sizeof(member) - 1) == 0)
+		j = status_member(d, request + sizeof(member) - 1);
+	else if (strncmp(request, explain, sizeof(explain) - 1) == 0)
+		j = explain_live(d, request + sizeof(explain) - 1);
 	else
 		j = json_pack("{s:s}", "error", "unknown request");
-	c->reply = line_of(j);
+	/* the mistakes in a source's rules are an object: that is an answer */
+	*error = json_is_string(json_object_get(j, "error"));
+	line = line_of(j);
 	json_decref(j);
+	return line;
+}
+
+static void client_answer(struct client *c)
+{
+	bool error;
+
+	c->reply = control_answer(c->control->d, c->line, &error);
 	if (c->reply == NULL) {
 		client_close(c);
 		return;

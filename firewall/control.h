@@ -2,12 +2,14 @@
 /*
  * The control socket: one line in, one JSON object out, closed.
  *
- * Requests: "status", and "explain ..." as question_line() writes it. The socket is
- * root's (mode 0600); still, a client that does not read or write costs a slot for
- * CONTROL_TIMEOUT_MS and nothing else.
+ * Requests: "status", "status MEMBER" for one member of that object, and "explain ..."
+ * as question_line() writes it. The socket is root's (mode 0600); still, a client that
+ * does not read or write costs a slot for CONTROL_TIMEOUT_MS and nothing else.
  */
 #ifndef FIREWALL_CONTROL_H
 #define FIREWALL_CONTROL_H
+
+#include <stdbool.h>
 
 #define CONTROL_CLIENTS	   8
 #define CONTROL_TIMEOUT_MS 5000
@@ -25,5 +27,14 @@ struct daemon;
  */
 int control_new(struct control **out, struct daemon *d);
 void control_free(struct control **c);
+
+/**
+ * control_answer() - what the socket, or a qrexec service, says to a request
+ * @request:	without its newline; is cut into words
+ * @error:	whether it is an {"error": TEXT}
+ *
+ * Return: one line of JSON for the caller to free(), or NULL without memory.
+ */
+char *control_answer(const struct daemon *d, char *request, bool *error);
 
 #endif

@@ -5,6 +5,7 @@
  */
 #include "firewall/daemon.h"
 
+#include "firewall/agent.h"
 #include "firewall/control.h"
 #include "firewall/log.h"
 #include "firewall/packet_log.h"
@@ -285,6 +286,7 @@ int daemon_start(struct daemon *d, const struct options *o)
 	    (err = start_said(resolver_start(d->resolver, d->loop, d->sources, d->db),
 			      "names")) != 0 ||
 	    (err = control_new(&d->control, d)) != 0 ||
+	    (err = o->use_qrexec ? start_said(agent_new(&d->agent, d, NULL), "qrexec") : 0) != 0 ||
 	    (err = start_said(add_watches(d), "event loop")) != 0)
 		return err;
 	return daemon_open_taps(d);
@@ -398,6 +400,7 @@ int daemon_run(struct daemon *d)
 			d->ready = true;
 			log_msg(LOG_LEVEL_INFO, "ready");
 			notify_ready();
+			agent_open(d->agent);
 		}
 		more = move_packets(d, &now_us);
 		packet_log_drain(d->engine, d->now_ms);
@@ -443,6 +446,7 @@ void daemon_stop(struct daemon *d)
 		daemon_close_taps(d);
 	if (d->netback != NULL)
 		netback_free(&d->netback);
+	agent_free(&d->agent);
 	control_free(&d->control);
 	resolver_free(&d->resolver);
 	qubesdb_free(&d->db);

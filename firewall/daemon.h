@@ -21,6 +21,7 @@
 #include "qubesdb/qubesdb.h"
 #include "rules/names.h"
 
+struct agent;
 struct control;
 struct daemon;
 
@@ -46,6 +47,7 @@ struct daemon {
 	struct xen *xen;
 	struct netback *netback;
 	struct control *control;
+	struct agent *agent; /* NULL without --qrexec */
 	struct attachment attachments[ENGINE_IFACE_MAX];
 	struct addr dns[DNS_SERVERS_MAX];
 	struct policy_env env;

@@ -28,6 +28,7 @@ static const char usage[] =
 	"  --xen                 serve Xen vifs (default when there is no --tap)\n"
 	"  --tap ROLE=DEV,...    use an existing TAP device as uplink or as a client\n"
 	"  --qubesdb SOURCE      vchan[:DOMID:PORT] (default), socket:PATH or file:PATH\n"
+	"  --qrexec              answer dom0's qrexec, once rules are in force\n"
 	"  --resolve NAME=ADDR,...  what a dsthost resolves to, without asking\n"
 	"  --self[=DEV]          TUN into the own kernel, which may ask the DNS servers; all\n"
 	"                        other names in rules are then looked up there\n"
@@ -199,13 +200,14 @@ static enum options_result parse_name_time(struct options *o, char *arg)
 enum {
 	OPT_XEN = 256, OPT_TAP, OPT_QUBESDB, OPT_RESOLVE, OPT_SELF, OPT_CONTROL, OPT_FLOWS,
 	OPT_TIMEOUT, OPT_PASS_OPTIONS, OPT_NO_CLAMP, OPT_NO_REFRESH, OPT_SPIN, OPT_LOG, OPT_HELP,
-	OPT_NAME_TIME, OPT_VERSION,
+	OPT_NAME_TIME, OPT_QREXEC, OPT_VERSION,
 };
 
 static const struct option long_options[] = {
 	{"xen", no_argument, NULL, OPT_XEN},
 	{"tap", required_argument, NULL, OPT_TAP},
 	{"qubesdb", required_argument, NULL, OPT_QUBESDB},
+	{"qrexec", no_argument, NULL, OPT_QREXEC},
 	{"resolve", required_argument, NULL, OPT_RESOLVE},
 	{"self", optional_argument, NULL, OPT_SELF},
 	{"name-time", required_argument, NULL, OPT_NAME_TIME},
@@ -227,6 +229,7 @@ static const struct option long_options[] = {
 static enum options_result parse_flag(struct options *o, int opt)
 {
 	bool *const flag = opt == OPT_XEN	    ? &o->use_xen
+			   : opt == OPT_QREXEC	     ? &o->use_qrexec
 			   : opt == OPT_PASS_OPTIONS ? &o->pass_ip_options
 			   : opt == OPT_NO_CLAMP     ? &o->no_mss_clamp
 			   : opt == OPT_NO_REFRESH   ? &o->no_inbound_refresh
@@ -309,6 +312,9 @@ enum options_result options_parse(struct options *o, int argc, char **argv)
 	}
 	if (optind < argc)
 		return complain("unexpected argument \"%s\"", argv[optind]);
+	/* elsewhere dom0's qrexec has an agent, and QubesDB a daemon */
+	if (o->use_qrexec && strncmp(o->qubesdb, "vchan", 5) != 0)
+		return complain("--qrexec: not with --qubesdb %s, only with a vchan", o->qubesdb);
 	if (o->tap_count == 0)
 		o->use_xen = true;
 	return OPTIONS_RUN;

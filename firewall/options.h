@@ -25,7 +25,7 @@ struct tap_option {
 };
 
 struct options {
-	bool use_xen;
+	bool use_xen, use_qrexec;
 	struct tap_option taps[OPTIONS_TAP_MAX];
 	unsigned int tap_count;
 	const char *qubesdb;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "firewall/status.h"
 
+#include "firewall/agent.h"
 #include "firewall/daemon.h"
 #include "firewall/log.h"
 #include "firewall/status_names.h"
@@ -277,6 +278,7 @@ json_t *status_json(const struct daemon *d)
 			    number((loop_now_us() / 1000 - d->started_ms) / 1000));
 	json_object_set_new(j, "ready", json_boolean(d->ready));
 	json_object_set_new(j, "qubesdb", qubesdb_json(d));
+	json_object_set_new(j, "qrexec", agent_json(d->agent));
 	json_object_set_new(j, "clients", clients_json(d));
 	json_object_set_new(j, "uplink", uplink_json(d));
 	json_object_set_new(j, "flows", flows_json(es));

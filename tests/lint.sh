@@ -34,7 +34,7 @@ mapfile -t flags < <(make -s --no-print-directory --eval='p: ; @printf "%s\n" $(
 # Everything of rules/, and of firewall/ all but its I/O shell.
 shell_files='main|daemon|loop|control|status|log|options|ports|sources|forward'
 shell_files=$shell_files'|packet_log|dns_servers|settings|tool[a-z_]*|resolver[a-z_]*|name_export'
-shell_files=$shell_files'|status_names|explain|explain_live'
+shell_files=$shell_files'|status_names|explain|explain_live|agent'
 pure_files() {
 	printf '%s\n' "${files[@]}" | grep -E '^(rules|firewall)/[^/]*\.[ch]$' |
 		grep -vE "^firewall/($shell_files)\.[ch]$"

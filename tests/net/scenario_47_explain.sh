@@ -255,6 +255,10 @@ requests() { # hp_043: whatever is said to the control socket costs nobody anyth
 		    return answer
 		good = b"explain --trace 10.137.0.5 tcp 192.0.2.1 80"
 		assert b'"verdict"' in ask(good + b"\n")
+		assert ask(b"status ready\n") == b'{"ready":true}\n'
+		assert ask(b"status qrexec\n") == b'{"qrexec":null}\n'
+		for bad in b"status ", b"status x", b"status ready ready", b"status \xff", b"statusready":
+		    assert ask(bad + b"\n").startswith(b'{"error":"'), bad
 		for bad in b"explain", b"explain ", b"explain x", b"EXPLAIN a b c", good + 9 * b" x":
 		    assert b'"error"' in ask(bad + b"\n"), bad
 		assert b'"error"' in ask(good + b"\0\n")

@@ -106,6 +106,14 @@ int main(void)
 	CHECK(o.use_xen);
 	CHECK_INT(o.spin_us, 0);
 
+	test_case("options_qrexec");
+	CHECK(!o.use_qrexec);
+	CHECK_INT(parse("--qrexec"), OPTIONS_RUN);
+	CHECK(o.use_qrexec && o.use_xen);
+	CHECK_INT(parse("--qubesdb vchan:0:112 --qrexec"), OPTIONS_RUN);
+	CHECK_INT(parse("--qrexec --qubesdb file:a"), OPTIONS_EXIT_USAGE);
+	CHECK_INT(parse("--qubesdb socket:a --qrexec"), OPTIONS_EXIT_USAGE);
+
 	test_case("options_too_many_taps");
 	{
 		char *argv[2 * (OPTIONS_TAP_MAX + 1) + 2];
