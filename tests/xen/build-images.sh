@@ -218,8 +218,9 @@ dom0_image()
 	put_modules "$root" dom0 xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs
 	install -m 755 "$here/dom0-init.sh" "$root/init"
 	install -m 644 "$here/dom0-lib.sh" "$root/lab/lib.sh"
-	install -m 644 "$here/packets.sh" "$here/resync.sh" "$root/lab/"
-	for name in qubesdb-server qubesdb-cmd qvm-firewall resync; do
+	install -m 644 "$here/packets.sh" "$here/resync.sh" "$here/qrexec.sh" \
+		"$root/lab/"
+	for name in qubesdb-server qubesdb-cmd qvm-firewall resync qrexec-client; do
 		put_built "$root" "$name"
 	done
 	if [ -n "${LAB_APPLIANCE:-}" ]; then

@@ -156,7 +156,7 @@ while read -r line; do
 	echo "$line" >>/run/ringfenced.log
 	flock /run/tty.lock echo "rf: $line" >/dev/hvc0
 done </run/rf.fifo &
-ringfenced --xen --qubesdb vchan "$@" >/run/rf.fifo 2>&1 &
+ringfenced --xen --qubesdb vchan --qrexec "$@" >/run/rf.fifo 2>&1 &
 echo $! >/run/ringfenced.pid
 END
 	chmod 755 /bin/fw-start

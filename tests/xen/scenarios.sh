@@ -8,6 +8,8 @@
 . /lab/packets.sh
 # shellcheck source=tests/xen/resync.sh
 . /lab/resync.sh
+# shellcheck source=tests/xen/qrexec.sh
+. /lab/qrexec.sh
 
 NET=10.137.0.1
 WEB=198.51.100.1
@@ -489,6 +491,7 @@ check 'qubesdb_link_was_legal' no_qubesdb_violation
 check 'daemon_killed_nothing_forwarded' daemon_killed
 check '100_late_backend' late_backend
 check 'orderly_stop_nothing_forwarded' orderly_stop
+qrexec_checks
 # The image of `make appliance`, which run.sh puts there.
 # shellcheck source=tests/xen/appliance.sh
 . /lab/appliance/appliance.sh
