@@ -161,7 +161,8 @@ static void start(struct supervisor *s)
 	setsid(); /* what it does to its process group does not reach us */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	execle(DAEMON, "ringfenced", "--xen", "--qubesdb", "vchan", "--self", NULL, nothing);
+	execle(DAEMON, "ringfenced", "--xen", "--qubesdb", "vchan", "--qrexec", "--self",
+	       NULL, nothing);
 	say("%s: %s", DAEMON, strerror(errno));
 	_exit(127);
 }

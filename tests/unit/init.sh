@@ -125,7 +125,7 @@ END
 			want = 0.1 * 2 ^ (NR - 2)
 			if ($1 - last < want - 0.02 || $1 - last > want + 2) exit 1
 		} { last = $1 } END { if (NR != 5) exit 1 }' "$root/starts"
-	ok 'options' grep -qx '/sbin/ringfenced --xen --qubesdb vchan --self' "$root/argv"
+	ok 'options' grep -qx '/sbin/ringfenced --xen --qubesdb vchan --qrexec --self' "$root/argv"
 	ok 'no environment' test -e "$root/junk" -a ! -s "$root/junk"
 	ok 'orphans are reaped' test -e "$root/zombies" -a ! -s "$root/zombies"
 	for where in /proc /sys /run; do
