@@ -34,7 +34,7 @@ mapfile -t pure_c < <(printf '%s\n' "${pure[@]}" | grep '\.c$')
 
 # The tests of pure code alone. test_rules_memory stands between it and the
 # sanitizer's malloc().
-mapfile -t programs < <(grep -LE '^#include "(netback|qubesdb|tests/fake)/|qubesdb_|uplink_world|guest_world' \
+mapfile -t programs < <(grep -LE '^#include "(netback|qubesdb|tests/fake)/|qubesdb_|uplink_world|guest_world|qrexec_world' \
 	tests/unit/test_*.c |
 	grep -vE "/test_($shell_files|rules_memory)\.c$" |
 	sed "s#^tests/unit/\(.*\)\.c#$cov/unit/\1#")
